@@ -1,0 +1,37 @@
+/** The seam between the batcher and whatever computes steps. */
+import type { StepRow } from "../../native/index.js";
+
+/** What a step runner can take. */
+export interface StepLimits {
+  /** Most rows in one step. */
+  maxRows: number;
+  /** Most rows of one step that may want logits. */
+  maxLogitRows: number;
+  slots: number;
+  /** Positions a slot can hold. */
+  contextLength: number;
+}
+
+export interface StepResult {
+  /** The step's number, unique within this arena. */
+  step: number;
+  /** One array of `vocab` numbers for each row that wanted logits, in order. */
+  logits: Float32Array[];
+  /** CLOCK_MONOTONIC nanoseconds around submission and completion. */
+  startNs: number;
+  endNs: number;
+  /** Timing records of this step, laid out as `TIMING_FIELDS` of native/index.ts says. */
+  timings: Float64Array;
+}
+
+/** Computes one step at a time. */
+export interface StepRunner {
+  readonly limits: StepLimits;
+  /**
+   * Rejects with a ThermoclineError: UNAVAILABLE when an executor was lost (every slot's cache is gone then), any
+   * other code for a defect of the step itself.
+   */
+  run(rows: readonly StepRow[]): Promise<StepResult>;
+  /** Resolves when steps can be run (again); rejects when they never will be. */
+  ready(): Promise<void>;
+}

@@ -1,0 +1,93 @@
+// The shared memory between the coordinator and the executors of one stack.
+//
+// Layout: header | semaphores | step descriptor | failure record | timing rings | activations. Every region starts on
+// a page; offsets follow from ArenaOptions alone, and each side that attaches computes them again and compares.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../error.h"
+#include "semaphore.h"
+#include "timing_ring.h"
+
+namespace thermocline {
+
+struct ArenaOptions {
+  uint32_t executors;
+  uint32_t layers;
+  uint32_t embd;
+  uint32_t ff;
+  uint32_t vocab;
+  uint32_t max_rows;
+  uint32_t max_logit_rows;
+};
+
+struct StepRow {
+  int32_t token;
+  int32_t position;
+  int32_t slot;
+  int32_t wants_logits;  // 0 or 1
+};
+
+struct Step {
+  uint64_t number;  // counts from 1
+  uint32_t rows;
+  const StepRow* row;
+};
+
+struct StepFailure {
+  int32_t executor;  // -1: the coordinator
+  ErrorCode code;
+  std::string message;
+};
+
+class Arena {
+ public:
+  static std::unique_ptr<Arena> create(const ArenaOptions& options);
+  // Checks magic, version, size, epoch and that the layout is the one this build computes.
+  static std::unique_ptr<Arena> attach(const std::string& name, uint64_t epoch);
+  ~Arena();
+
+  const std::string& name() const;
+  uint64_t epoch() const;
+  size_t bytes() const;
+  const ArenaOptions& options() const;
+  void unlink();  // idempotent
+
+  // Coordinator: writes the step and raises submitted() to its number.
+  uint64_t submit(const StepRow* rows, uint32_t count);
+  // Executors: the step at hand; valid between submitted() and completed() reaching its number.
+  Step step() const;
+
+  Semaphore& submitted();                   // value: number of the last step submitted
+  Semaphore& completed();                   // value: number of the last step completed
+  Semaphore& progress(uint32_t executor);   // this executor's timeline within steps; see schedule.h
+
+  // Ends every wait in every process, for good. The first failure stays.
+  void fail(const StepFailure& failure);
+  bool aborted() const;
+  const std::atomic<uint32_t>& abort_flag() const;
+  std::optional<StepFailure> failure() const;
+
+  // Regions, row-major. One layer at a time uses them: a layer's merge comes after every read of what it replaces.
+  float* ffn_input();                      // [max_rows][embd] normed input of the FFN
+  uint64_t* active_set();                  // [max_rows][(ff + 63) / 64] bit n: the predictor took neuron n for active
+  float* partial_sum(uint32_t executor);   // [max_rows][embd] this executor's neurons' share of the FFN output
+  float* residual();                       // [max_rows][embd] the residual, when it moves between executors
+  float* logits();                         // [max_logit_rows][vocab]
+  TimingRing ring(uint32_t executor);
+
+ private:
+  struct State;
+  explicit Arena(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// Removes arenas in /dev/shm whose creator is dead (names hold its pid and start time). Returns their names.
+std::vector<std::string> sweep_arenas();
+
+}  // namespace thermocline

@@ -1,0 +1,43 @@
+// One executor's weights, KV cache and step loop. What computes a step is a Device; the loop around it is the same
+// for all of them.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include "../arena/arena.h"
+#include "plan.h"
+
+namespace thermocline {
+
+using Progress = std::function<void(uint64_t bytes_done, uint64_t bytes_total)>;
+using CancelFlag = std::atomic<bool>;
+
+// Something that computes this executor's part of a step: CPU cores over mapped or resident weights, later a card.
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual const MemoryNeeds& memory() const = 0;
+  virtual uint32_t threads() const = 0;
+  // Empties the KV cache; the next steps come from `arena`.
+  virtual void begin(Arena& arena) = 0;
+  // Computes this executor's part of the step at hand, with the hand-overs of schedule.h. Throws Error: `aborted`
+  // when the arena was aborted meanwhile, anything else is a failure of this executor.
+  virtual void run(const Step& step) = 0;
+};
+
+// Bytes a CPU device needs for a plan; exactly what it will take. Opens no file. Throws Error on a plan that
+// contradicts itself.
+MemoryNeeds memory_needs(const EnginePlan& plan, const EngineOptions& options);
+
+std::unique_ptr<Device> load_cpu_device(const EnginePlan& plan, const EngineOptions& options, const Progress& progress,
+                                        const CancelFlag& cancel);
+
+// The step loop. Waits for steps of `arena` and runs them on `device` until `stop` is set or something fails. Returns
+// the failure that ended it, or nothing when it was stopped. An executor's own failure is also recorded in the arena.
+// Blocks its thread; `stop` is looked at between steps and whenever a wait's slice ends.
+std::optional<StepFailure> serve(Device& device, Arena& arena, uint32_t executor, const std::atomic<bool>& stop,
+                                 std::atomic<uint64_t>& steps);
+
+}  // namespace thermocline

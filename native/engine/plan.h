@@ -1,0 +1,55 @@
+// What one executor is told to hold and compute; the same names as EnginePlan in native/index.ts.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "../kernels/kernels.h"
+#include "schedule.h"
+
+namespace thermocline {
+
+enum class Activation : uint8_t { relu, relu2, silu };
+
+struct TensorRef {
+  std::string name;  // GGUF name
+  WeightType type;
+  uint64_t offset;   // from the start of the file, in bytes
+  uint32_t rows;
+  uint32_t cols;     // elements a row
+};
+
+struct ModelShape {
+  uint32_t layers, embd, heads, kv_heads, head_dim, ff, vocab;
+  float rms_epsilon, rope_base, rope_scale;
+  uint32_t rope_dims;
+  Activation activation;
+  float predictor_threshold;
+};
+
+struct EnginePlan {
+  std::string model_path;
+  uint64_t model_bytes;
+  ModelShape shape;
+  std::vector<TensorRef> tensors;
+  Schedule schedule;
+  uint32_t executor;
+  uint32_t slots, context_length, max_rows;
+};
+
+enum class Residency : uint8_t { mapped, resident };
+
+struct EngineOptions {
+  Residency residency;
+  uint64_t budget_bytes;  // 0: no limit
+  uint32_t threads;
+  std::vector<int> pin_to;
+  const Kernels* kernels;
+};
+
+struct MemoryNeeds {
+  uint64_t weight_bytes, kv_cache_bytes, scratch_bytes;
+};
+
+}  // namespace thermocline

@@ -1,0 +1,449 @@
+/**
+ * The whole surface of the native addon: the arena, the engine, and what the machine can do.
+ *
+ * Only data objects cross, with the same names on both sides (`native/bridge`). Whatever can run long returns a
+ * promise and works off the event loop. Every failure is a {@link NativeError} whose code is one of
+ * {@link NATIVE_ERROR_CODES}.
+ */
+import { createRequire } from "node:module";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** Every way native code can fail. `native/bridge/error.h` holds the same list. */
+export const NATIVE_ERROR_CODES = [
+  /** An argument is out of its range or contradicts another one. */
+  "invalid-argument",
+  /** A file or arena of that name does not exist. */
+  "not-found",
+  /** The file or arena is not what its header or the plan says. */
+  "corrupt",
+  /** The operating system refused a resource, or a memory budget would be exceeded. */
+  "out-of-memory",
+  /** No kernels for this tensor type, instruction set or device. */
+  "unsupported",
+  /** The object was closed before this call. */
+  "closed",
+  /** The caller cancelled the work. */
+  "cancelled",
+  /** The step was given up because another process failed or told so. */
+  "aborted",
+  /** A wait outlasted its deadline. */
+  "timed-out",
+  /** A system call failed in a way nothing above covers. */
+  "system",
+  /** A defect in the native code itself. */
+  "internal",
+] as const;
+export type NativeErrorCode = (typeof NATIVE_ERROR_CODES)[number];
+
+/** A failure in native code. */
+export class NativeError extends Error {
+  override readonly name = "NativeError";
+  constructor(
+    readonly code: NativeErrorCode,
+    message: string,
+    /** The argument at fault as a path into the call's data (`layers[3].neuronOwner`), or null. */
+    readonly argument: string | null,
+  ) {
+    super(message);
+  }
+}
+
+/** Instruction sets with kernels of their own, slowest first. */
+export type InstructionSet = "scalar" | "avx2";
+export type WeightType = "f32" | "f16" | "q8_0" | "q4_0";
+export type Activation = "relu" | "relu2" | "silu";
+export type ExecutorKind = "cpu" | "gpu";
+
+/** What {@link machine} finds. */
+export interface Machine {
+  /** Instruction sets this CPU can run, slowest first. */
+  instructionSets: InstructionSet[];
+  /** The CPU's own name. */
+  cpu: string;
+  /** Cores this process may run on. */
+  cores: number;
+  memoryBytes: number;
+  availableMemoryBytes: number;
+  /** Size of and room in /dev/shm; 0 when it is not mounted. */
+  sharedMemoryBytes: number;
+  availableSharedMemoryBytes: number;
+}
+
+/** Sizes that decide an arena's layout. */
+export interface ArenaOptions {
+  executors: number;
+  layers: number;
+  embd: number;
+  ff: number;
+  vocab: number;
+  /** Most rows in one step. */
+  maxRows: number;
+  /** Most rows of one step that may ask for logits. */
+  maxLogitRows: number;
+}
+
+/** One row of a step: a token at a position of a slot's sequence. */
+export interface StepRow {
+  token: number;
+  position: number;
+  slot: number;
+  wantsLogits: boolean;
+}
+
+/** What a layer's time was spent on; `embed` and `head` lie outside the layers. */
+export const PHASES = ["embed", "attention", "predict", "hot", "cold", "wait", "merge", "head"] as const;
+export type Phase = (typeof PHASES)[number];
+
+/**
+ * Timing records drained from the arena's rings: rows of {@link TIMING_FIELDS} numbers in one array. Times are
+ * nanoseconds of CLOCK_MONOTONIC; `phase` is an index into {@link PHASES}; `layer` is -1 outside the layers.
+ * `active` counts (row, neuron) pairs that fired, `placed` neurons the executor holds, `bytes` weight bytes read.
+ */
+export const TIMING_FIELDS = [
+  "step",
+  "executor",
+  "layer",
+  "phase",
+  "startNs",
+  "endNs",
+  "rows",
+  "active",
+  "placed",
+  "bytes",
+] as const;
+
+/** Why a step did not complete. */
+export interface StepFailure {
+  /** The executor that reported it, or -1 when the coordinator aborted. */
+  executor: number;
+  code: NativeErrorCode;
+  message: string;
+}
+
+/** A tensor's place in the model file. */
+export interface TensorRef {
+  /** GGUF name, such as `blk.0.attn_q.weight`. */
+  name: string;
+  type: WeightType;
+  /** From the start of the file, in bytes. */
+  offset: number;
+  rows: number;
+  /** Elements a row. */
+  cols: number;
+}
+
+export interface ModelShape {
+  layers: number;
+  /** Width of the residual stream. */
+  embd: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  /** Neurons a layer. */
+  ff: number;
+  vocab: number;
+  rmsEpsilon: number;
+  ropeBase: number;
+  /** Positions are multiplied by this before rotation. */
+  ropeScale: number;
+  /** Leading dimensions of a head that are rotated; adjacent pairs, as GGUF's llama has them. */
+  ropeDims: number;
+  activation: Activation;
+  /** Logit from which the predictor takes a neuron to be active. */
+  predictorThreshold: number;
+}
+
+export interface LayerSchedule {
+  /** The executor that runs attention and the predictor, holds the residual, and merges. */
+  attention: number;
+  /** For each neuron, the executor that computes it; `ff` entries. */
+  neuronOwner: Uint8Array;
+}
+
+export interface Schedule {
+  executors: ExecutorKind[];
+  layers: LayerSchedule[];
+  /** The executor that runs the output norm and head. */
+  head: number;
+}
+
+/** Everything that decides what one executor holds in memory. */
+export interface EnginePlan {
+  modelPath: string;
+  /** The file's size; another size on opening is an error. */
+  modelBytes: number;
+  shape: ModelShape;
+  tensors: TensorRef[];
+  schedule: Schedule;
+  /** This executor's index in `schedule.executors`. */
+  executor: number;
+  slots: number;
+  contextLength: number;
+  maxRows: number;
+}
+
+export interface EngineOptions {
+  /** `mapped` computes straight from the file's pages; `resident` copies this executor's share into memory. */
+  residency: "mapped" | "resident";
+  /** Most bytes for weights, KV cache and scratch; 0 means no limit. */
+  budgetBytes: number;
+  threads: number;
+  /** CPU numbers to pin the threads to, one each; empty pins none. */
+  pinTo: number[];
+  /** null picks the fastest this CPU can run. */
+  instructionSet: InstructionSet | null;
+}
+
+/** Bytes an executor needs for a plan. */
+export interface MemoryNeeds {
+  /** Weights it computes with; resident copies or pages of the map. */
+  weightBytes: number;
+  kvCacheBytes: number;
+  scratchBytes: number;
+}
+
+export interface LoadedEngine {
+  memory: MemoryNeeds;
+  instructionSet: InstructionSet;
+  threads: number;
+}
+
+/** How an engine's step loop ended: `closed` on request, else the failure that ended it. */
+export type ServeOutcome = { kind: "closed" } | { kind: "failed"; failure: StepFailure };
+
+/** The addon's exports, one for one; `native/bridge/addon.cc` registers them. Handles are opaque. */
+interface Addon {
+  machine(): Machine;
+  measureBandwidth(threads: number, bytes: number, seconds: number): Promise<number>;
+  dieWithParent(): void;
+  monotonicNs(): number;
+  arenaCreate(options: ArenaOptions): object;
+  arenaAttach(name: string, epoch: bigint): object;
+  arenaName(arena: object): string;
+  arenaEpoch(arena: object): bigint;
+  arenaBytes(arena: object): number;
+  arenaUnlink(arena: object): void;
+  arenaSubmit(arena: object, rows: Int32Array): number;
+  arenaWait(arena: object, step: number, timeoutMs: number): Promise<StepFailure | null>;
+  arenaLogits(arena: object, index: number): Float32Array;
+  arenaAbort(arena: object, reason: string): void;
+  arenaDrainTimings(arena: object): { records: Float64Array; lost: number };
+  arenaClose(arena: object): void;
+  sweepArenas(): string[];
+  memoryNeeds(plan: EnginePlan, options: EngineOptions): MemoryNeeds;
+  engineLoad(
+    plan: EnginePlan,
+    options: EngineOptions,
+    onProgress: (bytesDone: number, bytesTotal: number) => void,
+    cancel: object,
+  ): Promise<object>;
+  cancelToken(): object;
+  cancel(token: object): void;
+  engineInfo(engine: object): LoadedEngine;
+  engineServe(engine: object, arena: object): Promise<ServeOutcome>;
+  engineSteps(engine: object): number;
+  engineStop(engine: object): void;
+  engineClose(engine: object): Promise<void>;
+}
+
+function findAddon(): string {
+  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
+    const file = join(folder, "native/build/Release/thermocline.node");
+    if (existsSync(file)) return file;
+    if (folder === dirname(folder)) break;
+  }
+  throw new NativeError("not-found", "the native addon is not built: run `npm run setup`", null);
+}
+
+function toNativeError(error: unknown): unknown {
+  if (!(error instanceof Error) || !("code" in error)) return error;
+  const code = NATIVE_ERROR_CODES.find((known) => known === error.code);
+  if (code === undefined) return error;
+  const argument = "argument" in error && typeof error.argument === "string" ? error.argument : null;
+  return new NativeError(code, error.message, argument);
+}
+
+/** Calls into the addon, turning what it throws or rejects with into {@link NativeError}. */
+function call<T>(work: (addon: Addon) => T): T {
+  try {
+    const result = work(loadAddon());
+    return result instanceof Promise
+      ? (result.catch((error: unknown) => Promise.reject(toNativeError(error))) as T)
+      : result;
+  } catch (error) {
+    throw toNativeError(error);
+  }
+}
+
+let loaded: Addon | null = null;
+function loadAddon(): Addon {
+  loaded ??= createRequire(import.meta.url)(findAddon()) as Addon;
+  return loaded;
+}
+
+/** What this machine has. */
+export function machine(): Machine {
+  return call((addon) => addon.machine());
+}
+
+/**
+ * Reads `bytes` of memory again and again with `threads` threads.
+ * @returns bytes a second, the best pass within `seconds`
+ */
+export function measureBandwidth(threads: number, bytes: number, seconds: number): Promise<number> {
+  return call((addon) => addon.measureBandwidth(threads, bytes, seconds));
+}
+
+/** Has the kernel send this process SIGTERM when its parent dies. */
+export function dieWithParent(): void {
+  call((addon) => addon.dieWithParent());
+}
+
+/** CLOCK_MONOTONIC in nanoseconds, the clock of all timing records. */
+export function monotonicNs(): number {
+  return call((addon) => addon.monotonicNs());
+}
+
+/** Removes arenas whose creator no longer lives from /dev/shm. @returns their names */
+export function sweepArenas(): string[] {
+  return call((addon) => addon.sweepArenas());
+}
+
+/** Bytes one executor needs for a plan, exactly as {@link Engine.load} will take them. Touches no file. */
+export function memoryNeeds(plan: EnginePlan, options: EngineOptions): MemoryNeeds {
+  return call((addon) => addon.memoryNeeds(plan, options));
+}
+
+/**
+ * The shared memory through which the coordinator submits steps and executors hand activations to each other. Its
+ * creator unlinks its name once everybody has attached; from then on it lives as long as its last mapping.
+ */
+export class Arena {
+  private constructor(private readonly handle: object) {}
+
+  /** Creates an arena of mode 0600 under a fresh name. */
+  static create(options: ArenaOptions): Arena {
+    return new Arena(call((addon) => addon.arenaCreate(options)));
+  }
+
+  /** Joins the arena `name`, checking its version, size and epoch. */
+  static attach(name: string, epoch: bigint): Arena {
+    return new Arena(call((addon) => addon.arenaAttach(name, epoch)));
+  }
+
+  /** Name under /dev/shm, with no folder. */
+  get name(): string {
+    return call((addon) => addon.arenaName(this.handle));
+  }
+
+  /** A random number that tells this arena from every other. */
+  get epoch(): bigint {
+    return call((addon) => addon.arenaEpoch(this.handle));
+  }
+
+  get bytes(): number {
+    return call((addon) => addon.arenaBytes(this.handle));
+  }
+
+  /** Takes the name away; mappings stay. Idempotent. */
+  unlink(): void {
+    call((addon) => addon.arenaUnlink(this.handle));
+  }
+
+  /**
+   * Writes a step and wakes the executors. One step at a time: the one before must have completed.
+   * @returns the step's number
+   */
+  submit(rows: readonly StepRow[]): number {
+    const packed = new Int32Array(rows.length * 4);
+    rows.forEach((row, index) => {
+      packed.set([row.token, row.position, row.slot, row.wantsLogits ? 1 : 0], index * 4);
+    });
+    return call((addon) => addon.arenaSubmit(this.handle, packed));
+  }
+
+  /**
+   * Resolves at the step's end: null when it completed, else why not. A step that outlasts `timeoutMs` resolves
+   * with the code `timed-out` and leaves the arena aborted.
+   */
+  wait(step: number, timeoutMs: number): Promise<StepFailure | null> {
+    return call((addon) => addon.arenaWait(this.handle, step, timeoutMs));
+  }
+
+  /** A copy of the `index`-th row of logits of the last step; `vocab` numbers. */
+  logits(index: number): Float32Array {
+    return call((addon) => addon.arenaLogits(this.handle, index));
+  }
+
+  /** Ends every wait in this arena, in every process, for good. */
+  abort(reason: string): void {
+    call((addon) => addon.arenaAbort(this.handle, reason));
+  }
+
+  /** Takes the timing records written since the last call; `lost` counts those overwritten unread. */
+  drainTimings(): { records: Float64Array; lost: number } {
+    return call((addon) => addon.arenaDrainTimings(this.handle));
+  }
+
+  /** Unmaps (and unlinks, if this side created it). A second close is a `closed` error. */
+  close(): void {
+    call((addon) => addon.arenaClose(this.handle));
+  }
+
+  /** For {@link Engine.serve} alone. */
+  static handleOf(arena: Arena): object {
+    return arena.handle;
+  }
+}
+
+/** One executor's weights, KV cache and threads. */
+export class Engine {
+  private constructor(private readonly handle: object) {}
+
+  /** Maps or copies the weights. Aborting `signal` ends the load with a `cancelled` error. */
+  static async load(
+    plan: EnginePlan,
+    options: EngineOptions,
+    onProgress: (bytesDone: number, bytesTotal: number) => void,
+    signal: AbortSignal | null,
+  ): Promise<Engine> {
+    const token = call((addon) => addon.cancelToken());
+    const onAbort = () => call((addon) => addon.cancel(token));
+    if (signal?.aborted === true) onAbort();
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      return new Engine(await call((addon) => addon.engineLoad(plan, options, onProgress, token)));
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  get info(): LoadedEngine {
+    return call((addon) => addon.engineInfo(this.handle));
+  }
+
+  /** Steps computed since the load. */
+  get steps(): number {
+    return call((addon) => addon.engineSteps(this.handle));
+  }
+
+  /**
+   * Runs the arena's steps on a thread of its own until {@link stop}, {@link close} or a failure. The KV cache is
+   * empty at the start. Serving again, in another arena, is allowed once the promise has settled.
+   */
+  serve(arena: Arena): Promise<ServeOutcome> {
+    return call((addon) => addon.engineServe(this.handle, Arena.handleOf(arena)));
+  }
+
+  /** Ends {@link serve} after the step at hand. Idempotent. */
+  stop(): void {
+    call((addon) => addon.engineStop(this.handle));
+  }
+
+  /** Stops serving and frees everything. A second close is a `closed` error. */
+  close(): Promise<void> {
+    return call((addon) => addon.engineClose(this.handle));
+  }
+}

@@ -1,0 +1,53 @@
+// Dot products and scaled sums over rows of every weight type, one table an instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace thermocline {
+
+enum class WeightType : uint8_t { f32, f16, q8_0, q4_0 };
+inline constexpr int kWeightTypes = 4;
+
+enum class InstructionSet : uint8_t { scalar, avx2 };
+inline constexpr int kInstructionSets = 2;
+
+// Elements in a block of GGUF's Q8_0 and Q4_0, and in a block of quantized activations.
+inline constexpr size_t kBlock = 32;
+
+// Bytes of a row of `cols` elements as GGUF stores it: f32 4, f16 2 an element; q8_0 34, q4_0 18 a block (an f16
+// scale, then the quants; Q4_0's byte j holds elements j and j+16, each plus 8).
+size_t row_bytes(WeightType type, size_t cols);
+
+// Whether rows of this type want their activations as Q8Activation blocks; else they want f32.
+bool wants_quantized_activation(WeightType type);
+
+// Activations quantized per 32: element i is scale * quants[i]. scale = max|x| / 127, quants rounded to nearest.
+struct Q8Activation {
+  float scale;
+  int8_t quants[kBlock];
+};
+
+// All functions take any alignment and any `cols` >= 0 (a multiple of 32 for quantized types), and give the same
+// bits for the same arguments. `weights` points to a row as row_bytes() describes it.
+struct Kernels {
+  InstructionSet instruction_set;
+  // Sum of weights[i] * x[i]; x is const float* or const Q8Activation*, as wants_quantized_activation() says.
+  float (*dot[kWeightTypes])(const void* weights, const void* x, size_t cols);
+  // y[i] += scale * weights[i]
+  void (*add_scaled[kWeightTypes])(float scale, const void* weights, float* y, size_t cols);
+  void (*quantize)(const float* x, Q8Activation* y, size_t cols);
+  // IEEE half precision, rounded to nearest even.
+  void (*to_f16)(const float* x, uint16_t* y, size_t cols);
+};
+
+// The kernels of an instruction set, or nullptr if this CPU (or this build) cannot run them.
+const Kernels* kernels_for(InstructionSet set);
+
+// The fastest kernels that this CPU can run.
+const Kernels& best_kernels();
+
+const char* name_of(InstructionSet set);
+const char* name_of(WeightType type);
+
+}  // namespace thermocline
