@@ -12,13 +12,16 @@ export interface Tokenizer {
   encode(text: string, addSpecial: boolean, parseSpecial: boolean): number[];
   /** Text of whole sequences; incomplete UTF-8 becomes U+FFFD, control tokens become nothing. */
   decode(tokens: readonly number[]): string;
-  /** A decoder for one sequence that arrives token by token. */
-  stream(): TokenStream;
+  /**
+   * A decoder for what follows `prompt`, token by token; an empty prompt starts a sequence. The prompt decides
+   * whether the first token's leading space is text, and may end inside a character.
+   */
+  stream(prompt: readonly number[]): TokenStream;
 }
 
 /**
  * Gives text as soon as it is whole: bytes of an unfinished character are held back. The texts of all calls joined
- * equal `decode` of all tokens.
+ * equal `decode` of prompt and tokens, less the characters the prompt alone completes.
  */
 export interface TokenStream {
   push(token: number): string;
