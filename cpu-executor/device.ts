@@ -1,0 +1,46 @@
+/** What computes for an executor, and the CPU as such a thing. */
+import {
+  type Arena,
+  Engine,
+  type EngineOptions,
+  type EnginePlan,
+  type ExecutorKind,
+  type LoadedEngine,
+  type ServeOutcome,
+} from "../native/index.js";
+
+export type Progress = (bytesDone: number, bytesTotal: number) => void;
+
+/** Loaded weights that can serve an arena; the part of {@link Engine} an executor uses. */
+export interface DeviceEngine {
+  readonly info: LoadedEngine;
+  readonly steps: number;
+  serve(arena: Arena): Promise<ServeOutcome>;
+  stop(): void;
+  close(): Promise<void>;
+}
+
+export interface Device {
+  readonly kind: ExecutorKind;
+  readonly name: "cpu" | "host";
+  /** Bytes it may use for weights, KV cache and scratch; 0 means no limit. */
+  readonly budgetBytes: number;
+  readonly threads: number;
+  /**
+   * Takes the memory a plan needs and fills it. Nothing stays taken when it rejects.
+   * @throws NativeError, or ThermoclineError RESOURCE_EXHAUSTED when the plan does not fit the budget
+   */
+  load(plan: EnginePlan, onProgress: Progress, signal: AbortSignal): Promise<DeviceEngine>;
+}
+
+/** Cores that compute straight from the model file's pages. */
+export function cpuDevice(options: Omit<EngineOptions, "residency">): Device {
+  return {
+    kind: "cpu",
+    name: "cpu",
+    budgetBytes: options.budgetBytes,
+    threads: options.threads,
+    load: (plan, onProgress, signal) =>
+      Engine.load(plan, { ...options, residency: "mapped" }, onProgress, signal),
+  };
+}
