@@ -22,7 +22,12 @@ size_t row_bytes(WeightType type, size_t cols);
 // Whether rows of this type want their activations as Q8Activation blocks; else they want f32.
 bool wants_quantized_activation(WeightType type);
 
-// Activations quantized per 32: element i is scale * quants[i]. scale = max|x| / 127, quants rounded to nearest.
+// A block of activations whose max|x| is below this counts as zero: its scale would be subnormal.
+inline constexpr float kLeastQuantized = 127 * 0x1p-126f;
+
+// Activations quantized per 32: element i is scale * quants[i]. scale = max|x| / 127; quants, in [-127, 127], are
+// rounded to nearest, ties to even. A block with an infinity or a NaN gets scale NaN and quants 0, so that nothing made
+// of it passes for a number.
 struct Q8Activation {
   float scale;
   int8_t quants[kBlock];

@@ -1,0 +1,36 @@
+#include "blocks.h"
+#include "kernels.h"
+
+namespace thermocline {
+namespace {
+
+struct Format {
+  const char* name;
+  size_t elements;  // stored together in
+  size_t bytes;
+  bool wants_quantized_activation;
+};
+
+// In the order of WeightType.
+constexpr Format kFormats[] = {
+    {"f32", 1, 4, false},
+    {"f16", 1, 2, false},
+    {"q8_0", kBlock, kQ8_0BlockBytes, true},
+    {"q4_0", kBlock, kQ4_0BlockBytes, true},
+};
+static_assert(sizeof kFormats / sizeof kFormats[0] == kWeightTypes);
+
+const Format& format_of(WeightType type) { return kFormats[static_cast<size_t>(type)]; }
+
+}  // namespace
+
+size_t row_bytes(WeightType type, size_t cols) {
+  const Format& format = format_of(type);
+  return cols / format.elements * format.bytes;
+}
+
+bool wants_quantized_activation(WeightType type) { return format_of(type).wants_quantized_activation; }
+
+const char* name_of(WeightType type) { return format_of(type).name; }
+
+}  // namespace thermocline
