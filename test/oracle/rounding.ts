@@ -1,0 +1,125 @@
+/**
+ * Where arithmetic rounds, as hooks in the oracle's forward pass. Monte Carlo arithmetic (Parker 1997): a result that
+ * a machine rounds is replaced by one drawn evenly from the values that rounding may have come from, so that the
+ * spread of many such runs is the error which the number formats alone account for.
+ */
+import type { WeightType } from "../../native/index.js";
+import type { Random } from "../support/random.js";
+
+export interface Rounding {
+  /** A vector as the kernels for weights of this type take it. The KV cache counts as f16 weights. */
+  input(x: Float64Array, type: WeightType): Float64Array;
+  /** The neurons' values as the down-projection takes them. */
+  neurons(x: Float64Array, type: WeightType): Float64Array;
+  /** A sum; `spread` is the root of the squares of all its products and partial sums. */
+  sum(value: number, spread: number): number;
+  /** One operation's result. */
+  value(value: number): number;
+  exp(value: number): number;
+  /** A rotation's angle in radians. */
+  angle(value: number): number;
+  /** An element stored in the KV cache. */
+  cached(value: number): number;
+}
+
+/** No rounding beyond float64's own. */
+export const exact: Rounding = {
+  input: (x) => x,
+  neurons: (x) => x,
+  sum: (value) => value,
+  value: (value) => value,
+  exp: Math.exp,
+  angle: (value) => value,
+  cached: (value) => value,
+};
+
+/** Largest relative error of rounding to nearest: half a unit in the last place (IEEE 754, 24 and 11 bits). */
+export const UNIT_ROUNDOFF = { f32: 2 ** -24, f16: 2 ** -11 } as const;
+
+/** Elements that share a scale in a quantized vector, and the largest quant. */
+const BLOCK = 32;
+const LARGEST_QUANT = 127;
+
+/**
+ * The engine's arithmetic (native/kernels/kernels.h): f32 throughout; activations quantized per 32 for quantized
+ * weights, except in the down-projection, which scales weight rows by f32 values; keys and values stored as f16.
+ */
+export class EngineRounding implements Rounding {
+  constructor(protected readonly random: Random) {}
+
+  input(x: Float64Array, type: WeightType): Float64Array {
+    return type === "q8_0" || type === "q4_0" ? this.quantized(x) : x;
+  }
+
+  neurons(x: Float64Array, _type: WeightType): Float64Array {
+    return x;
+  }
+
+  sum(value: number, spread: number): number {
+    return value + UNIT_ROUNDOFF.f32 * spread * this.random.symmetric();
+  }
+
+  value(value: number): number {
+    return this.relative(value, UNIT_ROUNDOFF.f32);
+  }
+
+  /** A float exponential may be off by one unit in the last place, two unit roundoffs. */
+  exp(value: number): number {
+    return this.relative(Math.exp(value), 2 * UNIT_ROUNDOFF.f32);
+  }
+
+  /** The frequency's power and its product with the position are rounded, the power like {@link exp}. */
+  angle(value: number): number {
+    return this.relative(value, 3 * UNIT_ROUNDOFF.f32);
+  }
+
+  cached(value: number): number {
+    return this.relative(value, UNIT_ROUNDOFF.f16);
+  }
+
+  protected relative(value: number, roundoff: number): number {
+    return value * (1 + roundoff * this.random.symmetric());
+  }
+
+  /** Each element moves by at most half a step of its block, max|x| / 127. */
+  protected quantized(x: Float64Array): Float64Array {
+    const out = new Float64Array(x.length);
+    for (let start = 0; start < x.length; start += BLOCK) {
+      const block = x.subarray(start, start + BLOCK);
+      const step = block.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / LARGEST_QUANT;
+      block.forEach((value, i) => {
+        out[start + i] = value + (step / 2) * this.random.symmetric();
+      });
+    }
+    return out;
+  }
+}
+
+/**
+ * llama.cpp's arithmetic on a CPU without flash attention: as the engine's, but vectors are rounded to f16 for f16
+ * weights and for the KV cache, block scales of quantized vectors are f16, and the neurons' values are rounded like
+ * any other vector.
+ */
+export class LlamaCppRounding extends EngineRounding {
+  override input(x: Float64Array, type: WeightType): Float64Array {
+    return type === "f16" ? x.map((value) => this.cached(value)) : super.input(x, type);
+  }
+
+  override neurons(x: Float64Array, type: WeightType): Float64Array {
+    return this.input(x, type);
+  }
+
+  /** A frequency is the last one times a constant, so that it may be off by one rounding for each pair before it. */
+  override angle(value: number): number {
+    return this.relative(value, 16 * UNIT_ROUNDOFF.f32);
+  }
+
+  protected override quantized(x: Float64Array): Float64Array {
+    const out = super.quantized(x);
+    for (let start = 0; start < out.length; start += BLOCK) {
+      const scale = this.relative(1, UNIT_ROUNDOFF.f16);
+      for (let i = start; i < Math.min(start + BLOCK, out.length); i++) out[i] = (out[i] ?? 0) * scale;
+    }
+    return out;
+  }
+}

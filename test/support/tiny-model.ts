@@ -1,0 +1,186 @@
+/** Writes small random llama-architecture models: complete GGUF files with a vocabulary, seeded, of any weight type. */
+import { quantize } from "../../coordinator/model/convert/quantize.js";
+import type { GgufValue } from "../../coordinator/model/gguf-metadata.js";
+import { layOutGguf, writeGguf } from "../../coordinator/model/gguf-writer.js";
+import { WEIGHT_TYPES } from "../../coordinator/model/tensor-types.js";
+import type { Activation, ModelShape, TensorRef, WeightType } from "../../native/index.js";
+import { Random } from "./random.js";
+import { TINY_VOCAB, tinyVocabulary } from "./tiny-vocabulary.js";
+
+export interface TinyModelOptions {
+  seed: number;
+  type: WeightType;
+  activation: Activation;
+  layers: number;
+  embd: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  ff: number;
+  contextLength: number;
+  /** Uses the embedding as the head. */
+  tied: boolean;
+  /** Stores the down-projection one row a neuron, as `ffn_down_t`. */
+  downTransposed: boolean;
+  /** Hidden units of the predictor; null leaves it out. */
+  predictorRank: number | null;
+  /** Adds `rope_freqs.weight`, a divisor for the frequency of each rotated pair. */
+  ropeFactors: boolean;
+}
+
+/** Grouped-query attention, and more neurons than one 64-bit word of an active set counts. */
+export const TINY: TinyModelOptions = {
+  seed: 1,
+  type: "f32",
+  activation: "relu",
+  layers: 3,
+  embd: 64,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 16,
+  ff: 96,
+  contextLength: 64,
+  tied: true,
+  downTransposed: true,
+  predictorRank: null,
+  ropeFactors: false,
+};
+
+export interface TinyModel {
+  path: string;
+  fileBytes: number;
+  shape: ModelShape;
+  tensors: TensorRef[];
+  contextLength: number;
+}
+
+interface Weights {
+  name: string;
+  type: WeightType;
+  rows: number;
+  cols: number;
+  values: Float32Array;
+}
+
+/** Writes `given`, and {@link TINY} for what is not given, to `path`. */
+export async function writeTinyModel(path: string, given: Partial<TinyModelOptions>): Promise<TinyModel> {
+  const options = { ...TINY, ...given };
+  const weights = randomWeights(options);
+  const header = {
+    format: options.predictorRank === null ? ("gguf" as const) : ("pwri" as const),
+    version: 3 as const,
+    metadata: metadata(options),
+    tensors: weights.map(({ name, type, rows, cols, values }) => ({
+      name,
+      type: WEIGHT_TYPES[type],
+      dims: rows === 1 ? [cols] : [cols, rows],
+      data: quantize(type, values),
+    })),
+  };
+  await writeGguf(path, header);
+  const layout = layOutGguf(header);
+  return {
+    path,
+    fileBytes: layout.fileBytes,
+    shape: shapeOf(options),
+    tensors: weights.map(({ name, type, rows, cols }, i) => ({
+      name,
+      type,
+      offset: layout.tensors[i]?.offset ?? 0,
+      rows,
+      cols,
+    })),
+    contextLength: options.contextLength,
+  };
+}
+
+function shapeOf(options: TinyModelOptions): ModelShape {
+  const { layers, embd, heads, kvHeads, headDim, ff, activation } = options;
+  return {
+    layers,
+    embd,
+    heads,
+    kvHeads,
+    headDim,
+    ff,
+    vocab: TINY_VOCAB,
+    // What a float32 of metadata holds.
+    rmsEpsilon: Math.fround(1e-5),
+    ropeBase: 10_000,
+    ropeScale: 1,
+    ropeDims: headDim,
+    activation,
+    predictorThreshold: 0,
+  };
+}
+
+/** Scaled so that every activation, and every logit, is of order one. */
+function randomWeights(options: TinyModelOptions): Weights[] {
+  const { type, embd, heads, kvHeads, headDim, ff, predictorRank } = options;
+  const random = new Random(options.seed);
+  const matrix = (name: string, rows: number, cols: number, scale = 1 / Math.sqrt(cols)): Weights => ({
+    name,
+    type,
+    rows,
+    cols,
+    values: Float32Array.from({ length: rows * cols }, () => scale * random.normal()),
+  });
+  const vector = (name: string, length: number, spread: number): Weights => ({
+    name,
+    type: "f32",
+    rows: 1,
+    cols: length,
+    values: Float32Array.from({ length }, () => 1 + spread * random.symmetric()),
+  });
+  const layer = (index: number): Weights[] => {
+    const block = `blk.${index}`;
+    return [
+      vector(`${block}.attn_norm.weight`, embd, 0.2),
+      matrix(`${block}.attn_q.weight`, heads * headDim, embd),
+      matrix(`${block}.attn_k.weight`, kvHeads * headDim, embd),
+      matrix(`${block}.attn_v.weight`, kvHeads * headDim, embd),
+      matrix(`${block}.attn_output.weight`, embd, heads * headDim),
+      vector(`${block}.ffn_norm.weight`, embd, 0.2),
+      matrix(`${block}.ffn_gate.weight`, ff, embd),
+      matrix(`${block}.ffn_up.weight`, ff, embd),
+      options.downTransposed
+        ? matrix(`${block}.ffn_down_t.weight`, ff, embd, 1 / Math.sqrt(ff))
+        : matrix(`${block}.ffn_down.weight`, embd, ff),
+      ...(predictorRank === null
+        ? []
+        : [
+            matrix(`${block}.fc1.weight`, predictorRank, embd),
+            matrix(`${block}.fc2.weight`, ff, predictorRank),
+          ]),
+    ];
+  };
+  return [
+    matrix("token_embd.weight", TINY_VOCAB, embd, 1),
+    ...Array.from({ length: options.layers }, (_, index) => layer(index)).flat(),
+    vector("output_norm.weight", embd, 0.2),
+    ...(options.tied ? [] : [matrix("output.weight", TINY_VOCAB, embd)]),
+    ...(options.ropeFactors ? [vector("rope_freqs.weight", headDim / 2, 0.5)] : []),
+  ];
+}
+
+function metadata(options: TinyModelOptions): [string, GgufValue][] {
+  const uint32 = (value: number): GgufValue => ({ type: "uint32", value });
+  const float32 = (value: number): GgufValue => ({ type: "float32", value });
+  return [
+    ["general.architecture", { type: "string", value: "llama" }],
+    ["general.name", { type: "string", value: "tiny random model" }],
+    ["llama.context_length", uint32(options.contextLength)],
+    ["llama.embedding_length", uint32(options.embd)],
+    ["llama.block_count", uint32(options.layers)],
+    ["llama.feed_forward_length", uint32(options.ff)],
+    ["llama.attention.head_count", uint32(options.heads)],
+    ["llama.attention.head_count_kv", uint32(options.kvHeads)],
+    ["llama.attention.key_length", uint32(options.headDim)],
+    ["llama.attention.value_length", uint32(options.headDim)],
+    ["llama.attention.layer_norm_rms_epsilon", float32(1e-5)],
+    ["llama.rope.dimension_count", uint32(options.headDim)],
+    ["llama.rope.freq_base", float32(10_000)],
+    ["llama.vocab_size", uint32(TINY_VOCAB)],
+    ...tinyVocabulary(),
+  ];
+}
