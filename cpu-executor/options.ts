@@ -1,10 +1,11 @@
 /** Command-line options that executors of every kind share. */
 import { Command, Option } from "commander";
+import { allowedCpus } from "../native/cpus.js";
 import { type InstructionSet, machine } from "../native/index.js";
 import { type Address, parseAddress } from "../proto/address.js";
 import { ThermoclineError } from "../proto/errors.js";
 import { VERSION } from "../proto/version.js";
-import { allowedCpus, pinning } from "./pinning.js";
+import { pinning } from "./pinning.js";
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"];
 

@@ -1,38 +1,12 @@
 /** Which device a GPU executor runs on. */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import type { Device } from "../cpu-executor/device.js";
+import { type Driver, describeDriver, findDriver } from "../native/driver.js";
 import type { EngineOptions } from "../native/index.js";
 import { ThermoclineError } from "../proto/errors.js";
 import { HostDevice } from "./host.js";
 
 export const DEVICE_CHOICES = ["auto", "cuda", "host"] as const;
 export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
-
-/** Where distributions, containers and WSL put the driver's library. */
-const LIBRARY_FOLDERS = [
-  "/usr/lib/x86_64-linux-gnu",
-  "/usr/lib64",
-  "/usr/lib",
-  "/usr/lib/wsl/lib",
-  "/usr/local/cuda/compat",
-];
-
-/** What of an NVIDIA driver is there. */
-export interface Driver {
-  /** `/dev/nvidiactl`: the kernel module is loaded and this process may see it. */
-  controlDevice: boolean;
-  /** `libcuda.so.1` */
-  library: boolean;
-}
-
-export function findDriver(exists: (path: string) => boolean = existsSync): Driver {
-  const given = (process.env["LD_LIBRARY_PATH"] ?? "").split(":").filter((folder) => folder !== "");
-  return {
-    controlDevice: exists("/dev/nvidiactl"),
-    library: [...given, ...LIBRARY_FOLDERS].some((folder) => exists(join(folder, "libcuda.so.1"))),
-  };
-}
 
 /**
  * Opens the device that was asked for. `auto` takes the best one this build has.
@@ -48,7 +22,7 @@ export function openDevice(
   if (choice === "cuda") {
     throw new ThermoclineError(
       "FAILED_PRECONDITION",
-      `--device cuda: this build has no CUDA device (${describe(driver)}); use --device host`,
+      `--device cuda: this build has no CUDA device (${describeDriver(driver)}); use --device host`,
     );
   }
   if (choice === "auto") {
@@ -59,11 +33,4 @@ export function openDevice(
     );
   }
   return new HostDevice(options);
-}
-
-function describe({ controlDevice, library }: Driver): string {
-  if (controlDevice && library) return "an NVIDIA driver was found: /dev/nvidiactl and libcuda.so.1";
-  if (controlDevice) return "an NVIDIA driver was found, /dev/nvidiactl, but no libcuda.so.1";
-  if (library) return "libcuda.so.1 was found, but no NVIDIA driver is loaded: /dev/nvidiactl is missing";
-  return "and no NVIDIA driver was found: neither /dev/nvidiactl nor libcuda.so.1";
 }

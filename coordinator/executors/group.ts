@@ -1,0 +1,256 @@
+/** The executors of one stack as one thing that runs steps, and that mends itself. */
+import type { Logger } from "pino";
+import {
+  type Arena,
+  monotonicNs,
+  type Schedule,
+  type StepFailure,
+  type StepRow,
+  sweepArenas,
+} from "../../native/index.js";
+import { ThermoclineError } from "../../proto/errors.js";
+import type { StepLimits, StepResult, StepRunner } from "../schedule/step.js";
+import { backoffMs, pause } from "./backoff.js";
+import { toThermoclineError } from "./errors.js";
+import { type GroupState, GroupStatus } from "./group-state.js";
+import { allOrAbort, type LoadedExecutor, loadAll, type ModelFile } from "./load.js";
+import { type ExecutorInfo, type ExecutorSource, Member } from "./member.js";
+import { createRuntimeFolder, removeRuntimeFolder } from "./runtime-folder.js";
+
+/** Decides who computes what, knowing the executors in their order. The same executors must give the same schedule. */
+export type Planner = (executors: readonly ExecutorInfo[]) => Schedule;
+
+export interface GroupOptions {
+  /** Names such as "gpu" and "cpu-1"; unique. */
+  executors: readonly { name: string; source: ExecutorSource }[];
+  model: ModelFile;
+  limits: StepLimits;
+  plan: Planner;
+  /** Longest time for one step; an executor that hangs in it is killed and restarted. */
+  stepTimeoutMs: number;
+  /** Longest time for one Load. */
+  loadTimeoutMs: number;
+  /** How long `open` waits for executors that others start. */
+  connectTimeoutMs: number;
+  log: Logger;
+  /** Gets each line that a spawned executor logs. */
+  onExecutorLog: (name: string, line: string) => void;
+  onState: (state: GroupState) => void;
+}
+
+export const GROUP_DEFAULTS = { stepTimeoutMs: 30_000, loadTimeoutMs: 600_000, connectTimeoutMs: 30_000 };
+
+/** Who computes what, and what each executor holds for it. */
+export interface Placement {
+  schedule: Schedule;
+  executors: readonly LoadedExecutor[];
+}
+
+/** After so many failures in a row the group gives up. */
+const MOST_FAILURES_IN_A_ROW = 5;
+/** A group that was ready for this long was well, even if no step came; what fails then starts a new row. */
+const WELL_AFTER_MS = 30_000;
+
+export class ExecutorGroup implements StepRunner {
+  readonly limits: StepLimits;
+  private readonly members: Member[];
+  private readonly folder = createRuntimeFolder();
+  private readonly status: GroupStatus;
+  private readonly closed = new AbortController();
+  private arena: Arena | null = null;
+  private placed: Placement | null = null;
+  /** The step at hand, until everything of it has been read from the arena. */
+  private inFlight: Promise<StepResult> | null = null;
+  /** The bring-up at work; aborted when a member is lost meanwhile. */
+  private attempt: AbortController | null = null;
+  private recovery: Promise<void> = Promise.resolve();
+  private closing: Promise<void> | null = null;
+  private failuresInARow = 0;
+  private readySince = 0;
+
+  constructor(private readonly options: GroupOptions) {
+    const { executors, limits, log, onExecutorLog, onState } = options;
+    this.limits = limits;
+    this.status = new GroupStatus(onState);
+    const onLost = (what: string) => this.onLost(what);
+    this.members = executors.map(
+      ({ name, source }) =>
+        new Member({ name, source, folder: this.folder, log, onLog: onExecutorLog, onLost }),
+    );
+  }
+
+  get state(): GroupState {
+    return this.status.state;
+  }
+
+  /** Null until the first load; the last known one while recovering. */
+  get placement(): Placement | null {
+    return this.placed;
+  }
+
+  /**
+   * Gets every executor, plans, and loads. Nothing is left behind when it rejects.
+   * @throws ThermoclineError that names the executor at fault
+   */
+  async open(): Promise<void> {
+    try {
+      for (const name of sweepArenas()) this.options.log.info({ name }, "removed the arena of a dead stack");
+      await this.bringUp(this.options.connectTimeoutMs);
+    } catch (error) {
+      const failure = toThermoclineError(error);
+      await this.shutDown();
+      this.status.become({ kind: "failed", error: failure });
+      throw failure;
+    }
+  }
+
+  async run(rows: readonly StepRow[]): Promise<StepResult> {
+    if (this.state.kind !== "ready" || this.arena === null) throw this.status.whyNot();
+    if (this.inFlight !== null) throw new ThermoclineError("INTERNAL", "a step is at work already");
+    this.inFlight = this.runStep(this.arena, rows);
+    try {
+      return await this.inFlight;
+    } finally {
+      this.inFlight = null;
+    }
+  }
+
+  ready(): Promise<void> {
+    return this.status.ready();
+  }
+
+  /** Ends what this group started and drains what others did, within 2 s. Idempotent. */
+  close(): Promise<void> {
+    this.status.become({ kind: "closed" });
+    this.closing ??= this.shutDown();
+    return this.closing;
+  }
+
+  private async runStep(arena: Arena, rows: readonly StepRow[]): Promise<StepResult> {
+    try {
+      const startNs = monotonicNs();
+      const step = arena.submit(rows);
+      const failure = await arena.wait(step, this.options.stepTimeoutMs);
+      const endNs = monotonicNs();
+      if (failure !== null) throw this.stepFailed(step, failure);
+      this.failuresInARow = 0;
+      const logits = rows.filter((row) => row.wantsLogits).map((_, index) => arena.logits(index));
+      const { records, lost } = arena.drainTimings();
+      if (lost > 0) this.options.log.warn({ step, lost }, "timing records were overwritten unread");
+      return { step, logits, startNs, endNs, timings: records };
+    } catch (error) {
+      throw toThermoclineError(error);
+    }
+  }
+
+  /** The error for the step's requests. Starts the recovery, unless the loss of an executor has done so already. */
+  private stepFailed(step: number, { executor, code, message }: StepFailure): ThermoclineError {
+    const culprit = this.members[executor];
+    const timedOut = code === "timed-out";
+    if (culprit !== undefined) this.recover(`${culprit.label} failed: ${message}`, timedOut);
+    else if (timedOut) {
+      this.recover(`step ${step} did not end within ${this.options.stepTimeoutMs / 1000} s`, timedOut);
+    } else this.recover(message, false);
+    return this.status.whyNot();
+  }
+
+  private onLost(what: string): void {
+    if (this.attempt !== null) this.attempt.abort(new ThermoclineError("UNAVAILABLE", what));
+    else this.recover(what, false);
+  }
+
+  /** @param findHung whether an executor may hang in the arena for ever */
+  private recover(reason: string, findHung: boolean): void {
+    if (this.state.kind !== "ready") return;
+    this.options.log.error({ reason }, "recovering");
+    this.status.become({ kind: "recovering", reason });
+    this.arena?.abort(reason);
+    if (Date.now() - this.readySince > WELL_AFTER_MS) this.failuresInARow = 0;
+    this.recovery = this.runRecovery(new ThermoclineError("UNAVAILABLE", reason), findHung);
+  }
+
+  private async runRecovery(cause: ThermoclineError, findHung: boolean): Promise<void> {
+    if (findHung) await Promise.all(this.members.map((member) => member.leaveOrDie()));
+    for (let failure = cause; !this.closed.signal.aborted; ) {
+      if (this.isHopeless(failure)) {
+        this.status.become({ kind: "failed", error: giveUp(failure) });
+        return;
+      }
+      try {
+        await pause(backoffMs(this.failuresInARow++), this.closed.signal);
+        await this.bringUp(null);
+        return;
+      } catch (error) {
+        failure = toThermoclineError(error);
+        if (!this.closed.signal.aborted)
+          this.options.log.error({ reason: failure.message }, "still recovering");
+      }
+    }
+  }
+
+  /** Executors that others start may come and go as often as they like. */
+  private isHopeless({ code }: ThermoclineError): boolean {
+    if (code === "UNAVAILABLE" && !this.members.some((member) => member.isSpawned)) return false;
+    return this.failuresInARow >= MOST_FAILURES_IN_A_ROW;
+  }
+
+  /** @param waitMs how long to wait for executors that others start; null waits for ever */
+  private async bringUp(waitMs: number | null): Promise<void> {
+    const { model, limits, plan, loadTimeoutMs } = this.options;
+    const attempt = new AbortController();
+    this.attempt = attempt;
+    const onClosed = () => attempt.abort(this.closed.signal.reason);
+    this.closed.signal.addEventListener("abort", onClosed);
+    try {
+      if (this.closed.signal.aborted) onClosed();
+      await this.discardArena();
+      const infos = await allOrAbort(this.members, attempt, (member) => member.join(attempt.signal, waitMs));
+      const schedule = plan(infos);
+      const { arena, executors } = await loadAll(this.members, infos, attempt, {
+        model,
+        limits,
+        schedule,
+        timeoutMs: loadTimeoutMs,
+        onProgress: (bytesDone, bytesTotal) => this.onProgress(bytesDone, bytesTotal),
+      });
+      this.arena = arena;
+      attempt.signal.throwIfAborted();
+      this.placed = { schedule, executors };
+      this.readySince = Date.now();
+      this.status.become({ kind: "ready" });
+    } finally {
+      this.closed.signal.removeEventListener("abort", onClosed);
+      this.attempt = null;
+    }
+  }
+
+  private onProgress(bytesDone: number, bytesTotal: number): void {
+    if (this.state.kind === "recovering") return;
+    this.status.become({ kind: "loading", bytesDone, bytesTotal });
+  }
+
+  private async shutDown(): Promise<void> {
+    this.closed.abort(new ThermoclineError("UNAVAILABLE", "the server is shutting down"));
+    this.arena?.abort("the server is shutting down");
+    await Promise.all([this.recovery, ...this.members.map((member) => member.close())]);
+    await this.discardArena();
+    removeRuntimeFolder(this.folder);
+  }
+
+  /** Closes the arena once nobody reads from it. */
+  private async discardArena(): Promise<void> {
+    const { arena } = this;
+    this.arena = null;
+    arena?.abort("the arena was replaced");
+    await this.inFlight?.catch(() => null);
+    arena?.close();
+  }
+}
+
+function giveUp(last: ThermoclineError): ThermoclineError {
+  return new ThermoclineError(
+    last.code,
+    `the executors failed ${MOST_FAILURES_IN_A_ROW} times in a row, so the server has given up: ${last.message}`,
+    { cause: last },
+  );
+}
