@@ -74,7 +74,7 @@ function attention(
     );
     const weights = softmax(scores, rounding);
     for (let i = 0; i < headDim; i++) {
-      const column = Float64Array.from(cache.values, (value) => at(value, shared + i));
+      const column = weights.map((_, seen) => at(at(cache.values, seen), shared + i));
       out[head * headDim + i] = dot(column, 0, weights, rounding);
     }
   }
@@ -173,7 +173,7 @@ function multiplyAll<M extends Matrix[]>(
 }
 
 function multiply(matrix: Matrix, x: Float64Array, rounding: Rounding): Float64Array {
-  return Float64Array.from({ length: matrix.rows }, (_, r) => dot(matrix.data, r * matrix.cols, x, rounding));
+  return new Float64Array(matrix.rows).map((_, r) => dot(matrix.data, r * matrix.cols, x, rounding));
 }
 
 /** Sum of w[offset + i] * x[i]. `spread` is the root of the squares of every product and partial sum. */

@@ -1,5 +1,6 @@
 /** A model's weights as the oracle sees them: float64, one row after the other. */
 import { closeSync, openSync, readSync } from "node:fs";
+import type { Model } from "../../coordinator/model/model.js";
 import type { ModelShape, TensorRef, WeightType } from "../../native/index.js";
 import { dequantize, encodedBytes } from "./dequantize.js";
 
@@ -40,7 +41,7 @@ export interface OracleModel {
 }
 
 /** Reads every tensor of a llama-architecture file. */
-export function readOracleModel(path: string, shape: ModelShape, tensors: readonly TensorRef[]): OracleModel {
+export function readOracleModel({ path, shape, tensors }: Model): OracleModel {
   const file = openSync(path, "r");
   try {
     const find = (name: string): Matrix | null => {

@@ -60,25 +60,28 @@ export class EngineRounding implements Rounding {
   }
 
   value(value: number): number {
-    return this.relative(value, UNIT_ROUNDOFF.f32);
+    return this.rounded(value, UNIT_ROUNDOFF.f32);
   }
 
   /** A float exponential may be off by one unit in the last place, two unit roundoffs. */
   exp(value: number): number {
-    return this.relative(Math.exp(value), 2 * UNIT_ROUNDOFF.f32);
+    return this.rounded(Math.exp(value), 2 * UNIT_ROUNDOFF.f32);
   }
 
   /** The frequency's power and its product with the position are rounded, the power like {@link exp}. */
   angle(value: number): number {
-    return this.relative(value, 3 * UNIT_ROUNDOFF.f32);
+    return this.rounded(value, 3 * UNIT_ROUNDOFF.f32);
   }
 
   cached(value: number): number {
-    return this.relative(value, UNIT_ROUNDOFF.f16);
+    return this.rounded(value, UNIT_ROUNDOFF.f16);
   }
 
-  protected relative(value: number, roundoff: number): number {
-    return value * (1 + roundoff * this.random.symmetric());
+  /** Rounding to nearest moves a number by at most its roundoff times the power of two below it. */
+  protected rounded(value: number, roundoff: number): number {
+    if (value === 0) return 0;
+    const binade = 2 ** Math.floor(Math.log2(Math.abs(value)));
+    return value + roundoff * binade * this.random.symmetric();
   }
 
   /** Each element moves by at most half a step of its block, max|x| / 127. */
@@ -111,13 +114,13 @@ export class LlamaCppRounding extends EngineRounding {
 
   /** A frequency is the last one times a constant, so that it may be off by one rounding for each pair before it. */
   override angle(value: number): number {
-    return this.relative(value, 16 * UNIT_ROUNDOFF.f32);
+    return this.rounded(value, 16 * UNIT_ROUNDOFF.f32);
   }
 
   protected override quantized(x: Float64Array): Float64Array {
     const out = super.quantized(x);
     for (let start = 0; start < out.length; start += BLOCK) {
-      const scale = this.relative(1, UNIT_ROUNDOFF.f16);
+      const scale = this.rounded(1, UNIT_ROUNDOFF.f16);
       for (let i = start; i < Math.min(start + BLOCK, out.length); i++) out[i] = (out[i] ?? 0) * scale;
     }
     return out;

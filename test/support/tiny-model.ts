@@ -1,9 +1,12 @@
 /** Writes small random llama-architecture models: complete GGUF files with a vocabulary, seeded, of any weight type. */
+import { ACTIVATION_KEY } from "../../coordinator/model/activation.js";
 import { quantize } from "../../coordinator/model/convert/quantize.js";
 import type { GgufValue } from "../../coordinator/model/gguf-metadata.js";
-import { layOutGguf, writeGguf } from "../../coordinator/model/gguf-writer.js";
+import { writeGguf } from "../../coordinator/model/gguf-writer.js";
+import { loadModel } from "../../coordinator/model/load-model.js";
+import type { Model } from "../../coordinator/model/model.js";
 import { WEIGHT_TYPES } from "../../coordinator/model/tensor-types.js";
-import type { Activation, ModelShape, TensorRef, WeightType } from "../../native/index.js";
+import type { Activation, WeightType } from "../../native/index.js";
 import { Random } from "./random.js";
 import { TINY_VOCAB, tinyVocabulary } from "./tiny-vocabulary.js";
 
@@ -46,14 +49,6 @@ export const TINY: TinyModelOptions = {
   ropeFactors: false,
 };
 
-export interface TinyModel {
-  path: string;
-  fileBytes: number;
-  shape: ModelShape;
-  tensors: TensorRef[];
-  contextLength: number;
-}
-
 interface Weights {
   name: string;
   type: WeightType;
@@ -62,56 +57,21 @@ interface Weights {
   values: Float32Array;
 }
 
-/** Writes `given`, and {@link TINY} for what is not given, to `path`. */
-export async function writeTinyModel(path: string, given: Partial<TinyModelOptions>): Promise<TinyModel> {
+/** Writes `given`, and {@link TINY} for what is not given, to `path`, and reads it as the product does. */
+export async function writeTinyModel(path: string, given: Partial<TinyModelOptions>): Promise<Model> {
   const options = { ...TINY, ...given };
-  const weights = randomWeights(options);
-  const header = {
-    format: options.predictorRank === null ? ("gguf" as const) : ("pwri" as const),
-    version: 3 as const,
+  await writeGguf(path, {
+    format: options.predictorRank === null ? "gguf" : "pwri",
+    version: 3,
     metadata: metadata(options),
-    tensors: weights.map(({ name, type, rows, cols, values }) => ({
+    tensors: randomWeights(options).map(({ name, type, rows, cols, values }) => ({
       name,
       type: WEIGHT_TYPES[type],
       dims: rows === 1 ? [cols] : [cols, rows],
       data: quantize(type, values),
     })),
-  };
-  await writeGguf(path, header);
-  const layout = layOutGguf(header);
-  return {
-    path,
-    fileBytes: layout.fileBytes,
-    shape: shapeOf(options),
-    tensors: weights.map(({ name, type, rows, cols }, i) => ({
-      name,
-      type,
-      offset: layout.tensors[i]?.offset ?? 0,
-      rows,
-      cols,
-    })),
-    contextLength: options.contextLength,
-  };
-}
-
-function shapeOf(options: TinyModelOptions): ModelShape {
-  const { layers, embd, heads, kvHeads, headDim, ff, activation } = options;
-  return {
-    layers,
-    embd,
-    heads,
-    kvHeads,
-    headDim,
-    ff,
-    vocab: TINY_VOCAB,
-    // What a float32 of metadata holds.
-    rmsEpsilon: Math.fround(1e-5),
-    ropeBase: 10_000,
-    ropeScale: 1,
-    ropeDims: headDim,
-    activation,
-    predictorThreshold: 0,
-  };
+  });
+  return loadModel(path, { activation: null });
 }
 
 /** Scaled so that every activation, and every logit, is of order one. */
@@ -181,6 +141,7 @@ function metadata(options: TinyModelOptions): [string, GgufValue][] {
     ["llama.rope.dimension_count", uint32(options.headDim)],
     ["llama.rope.freq_base", float32(10_000)],
     ["llama.vocab_size", uint32(TINY_VOCAB)],
+    [ACTIVATION_KEY, { type: "string", value: options.activation }],
     ...tinyVocabulary(),
   ];
 }
