@@ -1,7 +1,7 @@
 // The shared memory between the coordinator and the executors of one stack.
 //
-// Layout: header | semaphores | step descriptor | failure record | timing rings | activations. Every region starts on
-// a page; offsets follow from ArenaOptions alone, and each side that attaches computes them again and compares.
+// Layout: header | semaphores | step descriptor | failure log | timing rings | activations. Every region starts on a
+// page; offsets follow from ArenaOptions alone, and each side that attaches computes them again and compares.
 #pragma once
 
 #include <cstdint>
@@ -58,7 +58,8 @@ class Arena {
   const ArenaOptions& options() const;
   void unlink();  // idempotent
 
-  // Coordinator: writes the step and raises submitted() to its number.
+  // Coordinator: writes the step and raises submitted() to its number. Throws `invalid-argument` naming the row at
+  // fault, or when the step before has not completed; `aborted` once the arena is.
   uint64_t submit(const StepRow* rows, uint32_t count);
   // Executors: the step at hand; valid between submitted() and completed() reaching its number.
   Step step() const;
@@ -67,7 +68,7 @@ class Arena {
   Semaphore& completed();                   // value: number of the last step completed
   Semaphore& progress(uint32_t executor);   // this executor's timeline within steps; see schedule.h
 
-  // Ends every wait in every process, for good. The first failure stays.
+  // Ends every wait in every process, for good. The first failure stays; its message is cut to 512 bytes.
   void fail(const StepFailure& failure);
   bool aborted() const;
   const std::atomic<uint32_t>& abort_flag() const;
@@ -87,7 +88,8 @@ class Arena {
   std::unique_ptr<State> state_;
 };
 
-// Removes arenas in /dev/shm whose creator is dead (names hold its pid and start time). Returns their names.
+// Removes arenas from /dev/shm whose creator is dead: it holds an flock for as long as it lives, which also tells of
+// creators in other pid namespaces. Returns their names.
 std::vector<std::string> sweep_arenas();
 
 }  // namespace thermocline

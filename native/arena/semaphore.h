@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 namespace thermocline {
 
@@ -21,18 +22,24 @@ class alignas(64) Semaphore {
  public:
   uint64_t value() const { return value_.load(std::memory_order_acquire); }
 
-  // Raises the counter to `value` and wakes whoever waits. Everything written before is visible to them.
+  // Raises the counter to `value` (a lower one changes nothing) and wakes whoever waits. Everything written before is
+  // visible to them.
   void signal(uint64_t value);
 
   // Wakes every waiter without raising the counter, so that it looks at its abort flag.
   void wake();
 
-  // Returns once the counter is at least `value`. Parks in slices, so a lost wake costs a slice and no more.
+  // Returns once the counter is at least `value`, be it aborted or late by then. Parks in slices, so a lost wake costs
+  // a slice and no more.
   WaitResult wait(uint64_t value, const WaitLimits& limits);
 
  private:
-  std::atomic<uint64_t> value_;
-  std::atomic<uint32_t> waiters_;
+  // Nothing when the spin budget was spent in vain.
+  std::optional<WaitResult> spin(uint64_t value, const WaitLimits& limits) const;
+  WaitResult park(uint64_t value, const WaitLimits& limits);
+
+  std::atomic<uint64_t> value_{0};
+  std::atomic<uint32_t> waiters_{0};
 };
 static_assert(sizeof(Semaphore) == 64);
 

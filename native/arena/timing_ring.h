@@ -23,16 +23,20 @@ struct Timing {
 };
 static_assert(sizeof(Timing) == 56);
 
-// A view of one executor's ring in shared memory. The writer never waits: unread records are overwritten, and the
-// reader counts them as lost.
+// A view of one executor's ring in shared memory. The writer never waits: beyond capacity - 1 unread records the
+// oldest are overwritten, and the reader counts them as lost.
 class TimingRing {
  public:
   struct Header {
     alignas(64) std::atomic<uint64_t> written;
     alignas(64) std::atomic<uint64_t> read;
   };
-  TimingRing(Header* header, Timing* records, uint32_t capacity)  // capacity: a power of two
-      : header_(header), records_(records), capacity_(capacity) {}
+  // A record crosses as words, because the writer may overwrite what the reader is copying.
+  struct Slot {
+    std::atomic<uint64_t> words[sizeof(Timing) / sizeof(uint64_t)];
+  };
+  TimingRing(Header* header, Slot* slots, uint32_t capacity)  // capacity: a power of two
+      : header_(header), slots_(slots), capacity_(capacity) {}
 
   void write(const Timing& timing);
   // Copies up to `most` unread records, oldest first; adds records lost to `lost`.
@@ -40,7 +44,7 @@ class TimingRing {
 
  private:
   Header* header_;
-  Timing* records_;
+  Slot* slots_;
   uint32_t capacity_;
 };
 

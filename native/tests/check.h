@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <iostream>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace thermocline::test {
@@ -29,6 +31,33 @@ template <class... Parts>
   std::_Exit(1);
 }
 
+template <class T>
+decltype(auto) printable(const T& value) {
+  if constexpr (std::is_enum_v<T>) {
+    return static_cast<long long>(value);
+  } else {
+    return (value);
+  }
+}
+
+template <class T>
+constexpr bool is_number = std::is_integral_v<T> && !std::is_same_v<T, bool> && !std::is_same_v<T, char>;
+
+template <class A, class E>
+bool equal(const A& actual, const E& expected) {
+  if constexpr (is_number<A> && is_number<E>) {
+    return std::cmp_equal(actual, expected);
+  } else {
+    return actual == expected;
+  }
+}
+
+template <class A, class E>
+void check_eq(const char* file, int line, const char* what, const char* wanted, const A& actual, const E& expected) {
+  if (equal(actual, expected)) return;
+  fail(file, line, what, " is ", printable(actual), ", expected ", wanted, " = ", printable(expected));
+}
+
 }  // namespace thermocline::test
 
 #define TEST(name)                                                                  \
@@ -39,14 +68,9 @@ template <class... Parts>
 #define CHECK(condition) \
   ((condition) ? void() : ::thermocline::test::fail(__FILE__, __LINE__, "CHECK(" #condition ")"))
 
-#define CHECK_EQ(actual, expected)                                                                             \
-  do {                                                                                                         \
-    const auto& actual_ = (actual);                                                                            \
-    const auto& expected_ = (expected);                                                                        \
-    if (!(actual_ == expected_))                                                                               \
-      ::thermocline::test::fail(__FILE__, __LINE__, #actual " is ", actual_, ", expected " #expected " = ", \
-                                expected_);                                                                    \
-  } while (false)
+// Integers of any type compare by value, enumerations print as numbers.
+#define CHECK_EQ(actual, expected) \
+  ::thermocline::test::check_eq(__FILE__, __LINE__, #actual, #expected, (actual), (expected))
 
 // Checks that `expression` throws a thermocline::Error with this code.
 #define CHECK_THROWS(expression, expected_code)                                                              \
