@@ -135,8 +135,9 @@ async function buildNative(progress) {
     const cmakeJs = join("node_modules", "cmake-js", "bin", "cmake-js");
     await run(process.execPath, [cmakeJs, "compile", "-d", "native"], {
       onLine: (line) => {
-        const percent = /^\[\s*(\d+)%\]/.exec(line);
-        if (percent !== null) progress(`${percent[1]} %`);
+        // make counts in percent, ninja in files.
+        const counted = /^\[\s*(\d+%|\d+\/\d+)\]/.exec(line);
+        if (counted !== null) progress(counted[1]);
       },
     });
   });

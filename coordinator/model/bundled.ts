@@ -13,5 +13,8 @@ export function bundledModelPath(): string {
     const file = join(folder, BUNDLED);
     if (existsSync(file)) return file;
   }
-  throw new ThermoclineError("NOT_FOUND", `the bundled model ${BUNDLED} is missing; name a model with --model FILE`);
+  throw new ThermoclineError(
+    "NOT_FOUND",
+    `the bundled model ${BUNDLED} is missing; name a model with --model FILE`,
+  );
 }

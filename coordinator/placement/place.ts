@@ -15,8 +15,8 @@ import {
   type Schedule,
 } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
+import { formatBytes } from "../../proto/units.js";
 import type { Model } from "../model/model.js";
-import { formatBytes } from "../units.js";
 import type { Profile } from "./profile.js";
 
 /** What placement has to know of an executor. */
@@ -93,8 +93,7 @@ export function place(
     head: true,
     hot: hotSets(model, hottest, hottest.units),
   };
-  if (budget === 0 || total(needs(everything)) <= budget)
-    return scheduleFor(executors, cpus, everything);
+  if (budget === 0 || total(needs(everything)) <= budget) return scheduleFor(executors, cpus, everything);
   if (cpus.length === 0) {
     throw new ThermoclineError(
       "RESOURCE_EXHAUSTED",
@@ -103,11 +102,18 @@ export function place(
     );
   }
   return scheduleFor(
-    model,
     executors,
     cpus,
     fill(model, gpu, hottest, (share) => total(needs(share)), budget),
   );
+}
+
+/** Bytes a GPU executor would need to hold the whole model. */
+export function wholeModelBytes(model: Model, sizes: ServingSizes): number {
+  const hot = hotSets(model, rankNeurons(model, null), Number.POSITIVE_INFINITY);
+  const share: GpuShare = { gpu: 0, attentionLayers: model.shape.layers, head: true, hot };
+  const schedule = scheduleFor([{ kind: "gpu", budgetBytes: 0 }], [], share);
+  return total(memoryNeeds(enginePlan(model, schedule, 0, sizes), RESIDENT));
 }
 
 /** What the GPU executor gets. */
@@ -198,7 +204,7 @@ function noHotNeurons(model: Model): GpuShare {
 
 function hotSets(model: Model, ranked: RankedNeurons, units: number): Uint8Array[] {
   const { hot } = noHotNeurons(model);
-  for (let rank = 0; rank < units; rank++) {
+  for (let rank = 0; rank < Math.min(units, ranked.units); rank++) {
     const entry = ranked.order[rank] ?? 0;
     const first = (entry % ranked.unitsPerLayer) * ranked.neuronsPerUnit;
     hot[Math.floor(entry / ranked.unitsPerLayer)]?.fill(1, first, first + ranked.neuronsPerUnit);

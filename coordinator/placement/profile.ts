@@ -37,9 +37,9 @@ export async function loadProfile(modelPath: string, shape: ModelShape): Promise
     const counts: Float32Array[] = [];
     for (let layer = 0; layer < shape.layers; layer++) {
       const name = `blk.${layer}.activation_count`;
-      const tensor = file.tensors.find((candidate) => candidate.name === name);
+      const tensor = file.tensors.get(name);
       if (tensor === undefined) throw mismatch(`it has no tensor ${name}`);
-      const elements = tensor.dims.reduce((product, dim) => product * dim, 1);
+      const { elements } = tensor;
       if (tensor.type !== "F32" || elements !== shape.ff) {
         throw mismatch(
           `${name} holds ${elements} values of type ${tensor.type}, not ${shape.ff} of type F32`,
@@ -49,7 +49,7 @@ export async function loadProfile(modelPath: string, shape: ModelShape): Promise
       await handle.read(new Uint8Array(buffer), 0, elements * 4, tensor.offset);
       counts.push(new Float32Array(buffer));
     }
-    return { path, tokens: file.metadata.number("thermocline.profile.tokens"), counts };
+    return { path, tokens: file.metadata.integer("thermocline.profile.tokens"), counts };
   } finally {
     await handle.close();
   }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { formatBytes, formatSeconds, parseBytes } from "../../coordinator/units.js";
+import { formatBytes, formatSeconds, parseBytes } from "../../proto/units.js";
 
 test.each([
   ["1", 1],

@@ -1,0 +1,92 @@
+/** `thermocline convert`: a Hugging Face model folder becomes a GGUF file. */
+import cliProgress from "cli-progress";
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { WeightType } from "../../native/index.js";
+import { formatBytes } from "../../proto/units.js";
+import { convertFolder, TEXT_KEYS } from "../model/convert/convert.js";
+import { onceInterrupted } from "./signals.js";
+
+/** Shorter conversions end before anybody wonders. */
+const PROGRESS_AFTER_MS = 2000;
+
+interface Options {
+  out: string;
+  type: WeightType;
+  force?: true;
+  metadata: Map<string, string>;
+}
+
+export function convertCommand(): Command {
+  return new Command("convert")
+    .description(
+      "Converts a Hugging Face folder of the LLaMA family (config.json, safetensors, tokenizer) to GGUF.",
+    )
+    .argument("<folder>", "the model's folder")
+    .requiredOption("--out <file>", "the GGUF file to write")
+    .addOption(
+      new Option("--type <type>", "how weight matrices are stored")
+        .choices(["f32", "f16", "q8_0", "q4_0"])
+        .default("f16"),
+    )
+    .option("--force", "replaces the file if it exists")
+    .option(
+      "--metadata <key=text>",
+      "says something about the model, such as general.license=apache-2.0; may be repeated",
+      collectMetadata,
+      new Map<string, string>(),
+    )
+    .addHelpText("after", "\nExample:\n  thermocline convert ./my-model --out my-model.gguf --type q8_0")
+    .action(convert);
+}
+
+function collectMetadata(text: string, collected: Map<string, string>): Map<string, string> {
+  const [key = "", ...rest] = text.split("=");
+  const value = rest.join("=");
+  if (!TEXT_KEYS.includes(key) || value === "") {
+    throw new InvalidArgumentError(`give KEY=TEXT with one of the keys ${TEXT_KEYS.join(", ")}`);
+  }
+  return new Map(collected).set(key, value);
+}
+
+async function convert(folder: string, { out, type, force, metadata }: Options): Promise<void> {
+  const progress = new Progress();
+  const interruption = onceInterrupted();
+  try {
+    const bytes = await convertFolder(folder, out, {
+      type,
+      replace: force === true,
+      metadata,
+      onProgress: (bytesDone, bytesTotal) => progress.update(bytesDone, bytesTotal),
+      signal: interruption.signal,
+    });
+    progress.stop();
+    process.stderr.write(`wrote ${out}: ${formatBytes(bytes)} as ${type}\n`);
+  } finally {
+    progress.stop();
+    interruption.release();
+  }
+}
+
+/** A bar on stderr, once the work has taken a while. */
+class Progress {
+  private readonly startMs = performance.now();
+  private bar: cliProgress.SingleBar | null = null;
+
+  update(bytesDone: number, bytesTotal: number): void {
+    if (this.bar === null) {
+      if (performance.now() - this.startMs < PROGRESS_AFTER_MS) return;
+      this.bar = new cliProgress.SingleBar({
+        format: "converting {bar} {percentage}% | {done} of {total_text} | {eta} s left",
+        stream: process.stderr,
+        clearOnComplete: true,
+      });
+      this.bar.start(bytesTotal, bytesDone, { done: "", total_text: formatBytes(bytesTotal) });
+    }
+    this.bar.update(bytesDone, { done: formatBytes(bytesDone) });
+  }
+
+  stop(): void {
+    this.bar?.stop();
+    this.bar = null;
+  }
+}

@@ -1,0 +1,88 @@
+/** The options that decide what a stack serves and on what; `serve` and `generate` share them. */
+import { type Command, Option } from "commander";
+import { z } from "zod";
+import { ThermoclineError } from "../../proto/errors.js";
+import { parseBytes } from "../../proto/units.js";
+import { bundledModelPath } from "../model/bundled.js";
+import type { StackOptions } from "../stack.js";
+
+export function addServingOptions(command: Command): Command {
+  return command
+    .option("--model <file>", "GGUF or PWRI model (default: the bundled story model)")
+    .addOption(
+      new Option("--activation <name>", "overrides the file's FFN activation").choices([
+        "relu",
+        "relu2",
+        "silu",
+      ]),
+    )
+    .addOption(
+      new Option("--gpu <device>", "what runs hot neurons; host simulates a card in RAM")
+        .choices(["auto", "cuda", "host", "off"])
+        .default("auto"),
+    )
+    .option("--vram-budget <size>", "GPU memory to use, such as 8GiB (default: what the device has to spare)")
+    .option("--cpu-executors <n>", "CPU executor processes", "1")
+    .option("--threads <n>", "threads of all executors together (default: one a core)")
+    .option("--ctx <n>", "positions a request may use (default: the model's, at most 4096)")
+    .option("--slots <n>", "requests that run at the same time", "4")
+    .option(
+      "--otlp-endpoint <url>",
+      "sends traces and metrics there over OTLP/gRPC, such as http://127.0.0.1:4317",
+    )
+    .option("--trace-ratio <share>", "share of requests to trace, 0 to 1", "1");
+}
+
+const count = (option: string, least: number, most: number) =>
+  z.coerce
+    .number({ error: `${option} must be a whole number from ${least} to ${most}` })
+    .int({ error: `${option} must be a whole number from ${least} to ${most}` })
+    .min(least, { error: `${option} must be a whole number from ${least} to ${most}` })
+    .max(most, { error: `${option} must be a whole number from ${least} to ${most}` });
+
+const schema = z.object({
+  model: z.string().nullable().default(null),
+  activation: z.enum(["relu", "relu2", "silu"]).nullable().default(null),
+  gpu: z.enum(["auto", "cuda", "host", "off"]),
+  vramBudget: z.string().nullable().default(null),
+  cpuExecutors: count("--cpu-executors", 1, 64),
+  threads: count("--threads", 1, 1024).nullable().default(null),
+  ctx: count("--ctx", 2, 2 ** 20)
+    .nullable()
+    .default(null),
+  slots: count("--slots", 1, 256),
+  executor: z.array(z.string()).default([]),
+  otlpEndpoint: z
+    .url({ error: "--otlp-endpoint must be a URL such as http://127.0.0.1:4317" })
+    .nullable()
+    .default(null),
+  traceRatio: z.coerce
+    .number({ error: "--trace-ratio must be a number from 0 to 1" })
+    .min(0, { error: "--trace-ratio must be a number from 0 to 1" })
+    .max(1, { error: "--trace-ratio must be a number from 0 to 1" }),
+});
+
+/** Checks what commander collected. @throws ThermoclineError INVALID_ARGUMENT */
+export function parseServingOptions(raw: unknown): StackOptions {
+  const parsed = schema.safeParse(raw);
+  if (!parsed.success) {
+    throw new ThermoclineError(
+      "INVALID_ARGUMENT",
+      parsed.error.issues.map((issue) => issue.message).join("; "),
+    );
+  }
+  const options = parsed.data;
+  return {
+    modelPath: options.model ?? bundledModelPath(),
+    activation: options.activation,
+    gpu: options.gpu,
+    vramBudgetBytes: options.vramBudget === null ? null : parseBytes(options.vramBudget, "--vram-budget"),
+    cpuExecutors: options.cpuExecutors,
+    threads: options.threads,
+    contextLength: options.ctx,
+    slots: options.slots,
+    executorAddresses: options.executor,
+    otlpEndpoint: options.otlpEndpoint,
+    traceRatio: options.traceRatio,
+  };
+}

@@ -1,0 +1,185 @@
+/** Puts a server together: model, placement, executors, batcher, telemetry and the public port. */
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Logger } from "pino";
+import type { Activation } from "../native/index.js";
+import { type Address, formatAddress, parseAddress } from "../proto/address.js";
+import { ThermoclineError } from "../proto/errors.js";
+import { formatBytes } from "../proto/units.js";
+import { type PublicServer, startServer } from "./api/server.js";
+import { ExecutorGroup, GROUP_DEFAULTS } from "./executors/group.js";
+import type { GroupState } from "./executors/group-state.js";
+import type { ExecutorSource } from "./executors/member.js";
+import { chooseDevice, type GpuChoice, planExecutors } from "./executors/spawn-plan.js";
+import { loadModel } from "./model/load-model.js";
+import type { Model } from "./model/model.js";
+import { loadTokenizer } from "./model/tokenizer/load-tokenizer.js";
+import { place, type ServingSizes, wholeModelBytes } from "./placement/place.js";
+import { loadProfile } from "./placement/profile.js";
+import { Batcher } from "./schedule/batcher.js";
+import type { StepLimits } from "./schedule/step.js";
+import { createTelemetry, type Telemetry } from "./telemetry/telemetry.js";
+
+export interface StackOptions {
+  modelPath: string;
+  /** null takes the file's own. */
+  activation: Activation | null;
+  gpu: GpuChoice;
+  /** null takes what the device has to spare. */
+  vramBudgetBytes: number | null;
+  cpuExecutors: number;
+  /** Threads of all executors together; null takes one a CPU. */
+  threads: number | null;
+  /** null takes the model's, up to {@link DEFAULT_MOST_CONTEXT}. */
+  contextLength: number | null;
+  slots: number;
+  /** Executors that others started; when there are any, none is spawned. */
+  executorAddresses: readonly string[];
+  otlpEndpoint: string | null;
+  /** Share of requests to trace, 0 to 1. */
+  traceRatio: number;
+}
+
+/** A server that answers. */
+export interface Stack {
+  readonly address: Address;
+  /** Resolves with the reason when the executors are lost for good; the port still answers with it. */
+  readonly failed: Promise<ThermoclineError>;
+  /** Ends requests, executors and the port; at most 2 s. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** KV cache grows with the context; more than this must be asked for. */
+const DEFAULT_MOST_CONTEXT = 4096;
+/** Rows of a prompt chunk: enough to read a layer's weights once for many tokens, short enough to keep decoding. */
+const MAX_ROWS = 64;
+/** The host device simulates a card that holds this share of the model, so that both sides have work. */
+const HOST_BUDGET_SHARE = 0.5;
+
+/**
+ * Starts everything and resolves when requests are answered. Nothing is left behind when it rejects.
+ * @param signal gives the start up when aborted
+ * @throws ThermoclineError
+ */
+export async function startStack(
+  options: StackOptions,
+  listen: Address,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<Stack> {
+  const model = await loadModel(options.modelPath, { activation: options.activation });
+  const limits = limitsFor(model, options);
+  const profile = await loadProfile(model.path, model.shape);
+  const tokenizer = loadTokenizer(model.file);
+  const telemetry = createTelemetry({
+    otlpEndpoint: options.otlpEndpoint,
+    traceRatio: options.traceRatio,
+    log,
+  });
+  let fail: (error: ThermoclineError) => void = () => undefined;
+  const failed = new Promise<ThermoclineError>((resolve) => {
+    fail = resolve;
+  });
+  let server: PublicServer | null = null;
+  const onState = (state: GroupState) => {
+    logState(log, state);
+    server?.setServing(state.kind === "ready");
+    if (state.kind === "failed") fail(state.error);
+  };
+  const group = new ExecutorGroup({
+    executors: executorSources(options, model, limits, log),
+    model,
+    limits,
+    plan: (executors) => place(model, executors, limits, profile),
+    ...GROUP_DEFAULTS,
+    log,
+    onExecutorLog: (executor, line) => log.info({ executor }, line),
+    onState,
+  });
+  const batcher = new Batcher(group, tokenizer, telemetry.observer);
+  const close = closer(async () => {
+    batcher.close();
+    await Promise.all([server?.close(), group.close()]);
+    await telemetry.shutdown();
+  });
+  const onAbort = () => void close();
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    signal.throwIfAborted();
+    server = await startServer(listen, { model, tokenizer, batcher, group, limits, profile, log });
+    await group.open();
+  } catch (error) {
+    await close();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+  log.info({ address: formatAddress(server.address), model: model.name }, "serving");
+  return { address: server.address, failed, close };
+}
+
+/** Does `work` at the first call; later calls get the same promise. */
+function closer(work: () => Promise<void>): () => Promise<void> {
+  let closing: Promise<void> | null = null;
+  return () => {
+    closing ??= work();
+    return closing;
+  };
+}
+
+/** @throws ThermoclineError INVALID_ARGUMENT for a context the model was not made for */
+function limitsFor(model: Model, options: StackOptions): StepLimits & ServingSizes {
+  const trained = model.trainedContextLength;
+  if (options.contextLength !== null && options.contextLength > trained) {
+    throw new ThermoclineError(
+      "INVALID_ARGUMENT",
+      `--ctx is ${options.contextLength}, and ${model.name} was trained on ${trained} positions; give at most that`,
+    );
+  }
+  return {
+    maxRows: Math.max(MAX_ROWS, options.slots),
+    maxLogitRows: options.slots,
+    slots: options.slots,
+    contextLength: options.contextLength ?? Math.min(trained, DEFAULT_MOST_CONTEXT),
+  };
+}
+
+function executorSources(
+  options: StackOptions,
+  model: Model,
+  sizes: ServingSizes,
+  log: Logger,
+): { name: string; source: ExecutorSource }[] {
+  if (options.executorAddresses.length > 0) {
+    return options.executorAddresses.map((text, index) => ({
+      name: `executor-${index}`,
+      source: { kind: "address", address: parseAddress(text, "--executor") },
+    }));
+  }
+  const { device, note } = chooseDevice(options.gpu);
+  if (note !== null) log.warn(note);
+  const vramBudgetBytes =
+    options.vramBudgetBytes ?? Math.ceil(wholeModelBytes(model, sizes) * HOST_BUDGET_SHARE);
+  if (device === "host") log.info(`the host device simulates a card with ${formatBytes(vramBudgetBytes)}`);
+  const dist = dirname(dirname(fileURLToPath(import.meta.url)));
+  return planExecutors({ ...options, vramBudgetBytes }, device).map(({ name, kind, args }) => ({
+    name,
+    source: { kind: "spawn", executor: kind, entry: join(dist, `${kind}-executor/main.js`), args },
+  }));
+}
+
+function logState(log: Logger, state: GroupState): void {
+  switch (state.kind) {
+    case "loading":
+      log.info(`loading: ${formatBytes(state.bytesDone)} of ${formatBytes(state.bytesTotal)}`);
+      return;
+    case "recovering":
+      log.warn({ reason: state.reason }, "recovering");
+      return;
+    case "failed":
+      log.error({ err: state.error }, "the executors are lost");
+      return;
+    default:
+      log.info(state.kind);
+  }
+}
