@@ -18,7 +18,7 @@ import { place, type ServingSizes, wholeModelBytes } from "./placement/place.js"
 import { loadProfile } from "./placement/profile.js";
 import { Batcher } from "./schedule/batcher.js";
 import type { StepLimits } from "./schedule/step.js";
-import { createTelemetry, type Telemetry } from "./telemetry/telemetry.js";
+import { createTelemetry } from "./telemetry/telemetry.js";
 
 export interface StackOptions {
   modelPath: string;

@@ -9,12 +9,14 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import {
-  type Client,
+  Client,
+  credentials,
   Metadata,
   type MethodDefinition,
   type ServiceDefinition,
   type ServiceError,
 } from "@grpc/grpc-js";
+import { formatAddress, parseAddress } from "./address.js";
 import { statusCodeOf, ThermoclineError } from "./errors.js";
 
 const serializer = (schema: DescMessage) => (message: MessageShape<DescMessage>) =>
@@ -140,4 +142,15 @@ export function isServiceError(error: unknown): error is ServiceError {
 /** The error a server sent, or the channel made, with its code and sentence. */
 export function fromServiceError(error: ServiceError): ThermoclineError {
   return new ThermoclineError(statusCodeOf(error.code), error.details, { cause: error });
+}
+
+/**
+ * A channel to the server at `address`, in clear text. Nothing is sent before the first call.
+ * @param option the option the address came from, for the error
+ * @throws ThermoclineError INVALID_ARGUMENT
+ */
+export function connect(address: string, option: string): Client {
+  return new Client(formatAddress(parseAddress(address, option)), credentials.createInsecure(), {
+    "grpc.enable_http_proxy": 0,
+  });
 }
