@@ -5,6 +5,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "../arena/arena.h"
 #include "plan.h"
@@ -20,17 +21,22 @@ class Device {
   virtual ~Device() = default;
   virtual const MemoryNeeds& memory() const = 0;
   virtual uint32_t threads() const = 0;
-  // Empties the KV cache; the next steps come from `arena`.
+  // False when the schedule gives it nothing to do: steps then pass it by, and their data may change under it.
+  virtual bool takes_part() const = 0;
+  // Empties the KV cache; the next steps come from `arena`, on the calling thread. Throws Error `invalid_argument` when
+  // the arena was made for another model or schedule.
   virtual void begin(Arena& arena) = 0;
   // Computes this executor's part of the step at hand, with the hand-overs of schedule.h. Throws Error: `aborted`
   // when the arena was aborted meanwhile, anything else is a failure of this executor.
   virtual void run(const Step& step) = 0;
 };
 
-// Bytes a CPU device needs for a plan; exactly what it will take. Opens no file. Throws Error on a plan that
-// contradicts itself.
+// Bytes a CPU device needs for a plan; exactly what it will take (the plan itself and the lists made from it, a few
+// bytes a neuron, aside). Opens no file. Throws Error on a plan that contradicts itself.
 MemoryNeeds memory_needs(const EnginePlan& plan, const EngineOptions& options);
 
+// Maps the model file and copies what is resident; the budget is checked before anything is taken. `progress` is called
+// on this thread. Throws Error: as memory_needs(), `not_found`, `corrupt`, `out_of_memory`, `cancelled`, `system`.
 std::unique_ptr<Device> load_cpu_device(const EnginePlan& plan, const EngineOptions& options, const Progress& progress,
                                         const CancelFlag& cancel);
 

@@ -52,4 +52,9 @@ struct MemoryNeeds {
   uint64_t weight_bytes, kv_cache_bytes, scratch_bytes;
 };
 
+// Throws Error when a size is out of range or contradicts another one (invalid_argument), or when a tensor has no place
+// in a llama model (unsupported). The error's argument is a path such as `schedule.layers[3].neuronOwner`.
+void validate(const EnginePlan& plan);
+void validate(const EngineOptions& options);
+
 }  // namespace thermocline

@@ -1,0 +1,97 @@
+#include "attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "multiply.h"
+#include "rms_norm.h"
+
+namespace thermocline {
+
+Attention::Attention(const EnginePlan& plan, size_t rows, uint32_t threads, MemoryLayout& scratch)
+    : shape_(plan.shape), positions_(plan.context_length) {
+  const uint64_t embd = shape_.embd;
+  const uint64_t q = checked_product({shape_.heads, shape_.head_dim});
+  const uint64_t kv = checked_product({shape_.kv_heads, shape_.head_dim});
+  normed_ = scratch.take<float>(checked_product({rows, embd}));
+  q_ = scratch.take<float>(checked_product({rows, q}));
+  k_ = scratch.take<float>(checked_product({rows, kv}));
+  v_ = scratch.take<float>(checked_product({rows, kv}));
+  attended_ = scratch.take<float>(checked_product({rows, q}));
+  projected_ = scratch.take<float>(checked_product({rows, embd}));
+  quantized_ = scratch.take<Q8Activation>(checked_product({rows, std::max(embd, q) / kBlock}));
+  scores_ = scratch.take<float>(rows > 0 ? checked_product({threads, positions_}) : 0);
+}
+
+uint64_t Attention::run(const Compute& compute, const AttentionWeights& weights, const KvCache& cache, size_t layer,
+                        const Rope& rope, const Step& step, float* x) {
+  const size_t rows = step.rows;
+  const size_t embd = shape_.embd;
+  rms_norm(compute, x, weights.norm, shape_.rms_epsilon, rows, embd, normed_);
+  const Inputs normed =
+      prepare(compute, normed_, rows, embd, {weights.q.type, weights.k.type, weights.v.type}, quantized_);
+  multiply(compute, {{weights.q, q_}, {weights.k, k_}, {weights.v, v_}}, normed, rows);
+
+  compute.pool.parallel_for(rows, [&](size_t begin, size_t end, uint32_t) {
+    for (size_t r = begin; r < end; ++r) store(compute.kernels, cache, layer, rope, step.row[r], r);
+  });
+  // By head, then row: a chunk's later rows see more positions, and every thread gets some of each.
+  compute.pool.parallel_for(shape_.heads * rows, [&](size_t begin, size_t end, uint32_t thread) {
+    float* scores = scores_ + thread * positions_;
+    for (size_t i = begin; i < end; ++i) {
+      attend(compute.kernels, cache, layer, step.row[i % rows], i % rows, i / rows, scores);
+    }
+  });
+
+  const size_t q_size = size_t{shape_.heads} * shape_.head_dim;
+  const Inputs attended = prepare(compute, attended_, rows, q_size, {weights.output.type}, quantized_);
+  multiply(compute, {{weights.output, projected_}}, attended, rows);
+  add(compute, projected_, rows, embd, x);
+  return embd * sizeof(float) + weights.q.bytes() + weights.k.bytes() + weights.v.bytes() + weights.output.bytes();
+}
+
+// Rotates the queries and keys of the step's row `index` and puts its keys and values into the cache.
+void Attention::store(const Kernels& kernels, const KvCache& cache, size_t layer, const Rope& rope, const StepRow& row,
+                      size_t index) {
+  const size_t dim = shape_.head_dim;
+  const size_t slot = static_cast<size_t>(row.slot);
+  const size_t at = static_cast<size_t>(row.position) * dim;
+  for (size_t h = 0; h < shape_.heads; ++h) rope.rotate(index, q_ + (index * shape_.heads + h) * dim);
+  for (size_t h = 0; h < shape_.kv_heads; ++h) {
+    float* key = k_ + (index * shape_.kv_heads + h) * dim;
+    rope.rotate(index, key);
+    kernels.to_f16(key, cache.keys(slot, layer, h) + at, dim);
+    kernels.to_f16(v_ + (index * shape_.kv_heads + h) * dim, cache.values(slot, layer, h) + at, dim);
+  }
+}
+
+// Softmax over the scores of positions 0 to the row's own, then the values' mean under it.
+void Attention::attend(const Kernels& kernels, const KvCache& cache, size_t layer, const StepRow& row, size_t index,
+                       size_t head, float* scores) {
+  const size_t dim = shape_.head_dim;
+  const size_t seen = static_cast<size_t>(row.position) + 1;
+  const size_t slot = static_cast<size_t>(row.slot);
+  const size_t kv_head = head / (shape_.heads / shape_.kv_heads);
+  const uint16_t* keys = cache.keys(slot, layer, kv_head);
+  const uint16_t* values = cache.values(slot, layer, kv_head);
+  const float* query = q_ + (index * shape_.heads + head) * dim;
+  float* out = attended_ + (index * shape_.heads + head) * dim;
+  constexpr size_t kF16 = static_cast<size_t>(WeightType::f16);
+
+  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  float highest = -INFINITY;
+  for (size_t p = 0; p < seen; ++p) {
+    scores[p] = kernels.dot[kF16](keys + p * dim, query, dim) * scale;
+    highest = std::max(highest, scores[p]);
+  }
+  double sum = 0;
+  for (size_t p = 0; p < seen; ++p) {
+    scores[p] = std::exp(scores[p] - highest);
+    sum += scores[p];
+  }
+  const float share = static_cast<float>(1.0 / sum);
+  std::fill(out, out + dim, 0.0f);
+  for (size_t p = 0; p < seen; ++p) kernels.add_scaled[kF16](scores[p] * share, values + p * dim, out, dim);
+}
+
+}  // namespace thermocline

@@ -1,0 +1,44 @@
+#include "neuron_operator.h"
+
+#include <algorithm>
+
+#include "multiply.h"
+
+namespace thermocline {
+namespace {
+
+// This executor's neurons in the fullest of the layers whose down-projection is stored this way.
+size_t most_neurons(const ModelTensors& tensors, const Share& share, bool down_by_neuron) {
+  size_t most = 0;
+  for (size_t l = 0; l < share.layers.size(); ++l) {
+    if (tensors.layers[l].down_by_neuron == down_by_neuron) most = std::max(most, share.layers[l].neurons.size());
+  }
+  return most;
+}
+
+}  // namespace
+
+NeuronOperator::NeuronOperator(const EnginePlan& plan, const ModelTensors& tensors, const Share& share, size_t rows,
+                               MemoryLayout& scratch)
+    : embd_(plan.shape.embd),
+      ff_(plan.shape.ff),
+      activation_(plan.shape.activation),
+      quantized_(scratch.take<Q8Activation>(share.holds_neurons() ? checked_product({rows, embd_ / kBlock}) : 0)),
+      by_neuron_(embd_, std::min(rows, kRowTile), most_neurons(tensors, share, true), scratch),
+      by_output_(embd_, std::min(rows, kRowTile), most_neurons(tensors, share, false), scratch) {}
+
+NeuronWork NeuronOperator::run(const Compute& compute, const NeuronWeights& weights,
+                               std::span<const uint32_t> numbers, const float* h, size_t rows, const uint64_t* active,
+                               float* out) {
+  const Inputs inputs = prepare(compute, h, rows, embd_, {weights.gate.type, weights.up.type}, quantized_);
+  NeuronWork work;
+  for (size_t first = 0; first < rows; first += kRowTile) {
+    const GateAndUp tile(compute.kernels, activation_, weights, inputs, active, active_words(ff_), first,
+                         std::min(kRowTile, rows - first));
+    work += weights.down_by_neuron ? by_neuron_.run(compute, tile, numbers, out)
+                                   : by_output_.run(compute, tile, numbers, out);
+  }
+  return work;
+}
+
+}  // namespace thermocline
