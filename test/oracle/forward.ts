@@ -125,7 +125,7 @@ function feedForward(
   const hidden = gate.map((g, i) =>
     active(i) ? rounding.value(gated(shape.activation, g, at(up, i), rounding)) : 0,
   );
-  return multiply(layer.down, rounding.neurons(hidden, layer.down.type), rounding);
+  return multiply(layer.down, rounding.neurons(hidden, layer.down.type, layer.downByNeuron), rounding);
 }
 
 function gated(activation: Activation, gate: number, up: number, rounding: Rounding): number {

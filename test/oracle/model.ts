@@ -25,6 +25,8 @@ export interface OracleLayer {
   up: Matrix;
   /** [embd][ff], whichever way the file stores it. */
   down: Matrix;
+  /** Whether the file stores the down-projection one row a neuron (`ffn_down_t`). */
+  downByNeuron: boolean;
   /** Predictor: [rank][embd] and [ff][rank]. */
   predictor: { fc1: Matrix; fc2: Matrix } | null;
 }
@@ -74,6 +76,7 @@ function readLayer(
 ): OracleLayer {
   const fc1 = find(`${block}.fc1.weight`);
   const fc2 = find(`${block}.fc2.weight`);
+  const down = find(`${block}.ffn_down.weight`);
   return {
     attnNorm: need(`${block}.attn_norm.weight`),
     q: need(`${block}.attn_q.weight`),
@@ -83,7 +86,8 @@ function readLayer(
     ffnNorm: need(`${block}.ffn_norm.weight`),
     gate: need(`${block}.ffn_gate.weight`),
     up: need(`${block}.ffn_up.weight`),
-    down: find(`${block}.ffn_down.weight`) ?? transpose(need(`${block}.ffn_down_t.weight`)),
+    down: down ?? transpose(need(`${block}.ffn_down_t.weight`)),
+    downByNeuron: down === null,
     predictor: fc1 === null || fc2 === null ? null : { fc1, fc2 },
   };
 }

@@ -9,8 +9,8 @@ import type { Random } from "../support/random.js";
 export interface Rounding {
   /** A vector as the kernels for weights of this type take it. The KV cache counts as f16 weights. */
   input(x: Float64Array, type: WeightType): Float64Array;
-  /** The neurons' values as the down-projection takes them. */
-  neurons(x: Float64Array, type: WeightType): Float64Array;
+  /** The neurons' values as a down-projection of this type takes them, stored one row a neuron or one an output. */
+  neurons(x: Float64Array, type: WeightType, downByNeuron: boolean): Float64Array;
   /** A sum; `spread` is the root of the squares of all its products and partial sums. */
   sum(value: number, spread: number): number;
   /** One operation's result. */
@@ -42,7 +42,8 @@ const LARGEST_QUANT = 127;
 
 /**
  * The engine's arithmetic (native/kernels/kernels.h): f32 throughout; activations quantized per 32 for quantized
- * weights, except in the down-projection, which scales weight rows by f32 values; keys and values stored as f16.
+ * weights, except where the down-projection is stored one row a neuron, which it scales by the neuron's f32 value; keys
+ * and values stored as f16.
  */
 export class EngineRounding implements Rounding {
   constructor(protected readonly random: Random) {}
@@ -51,8 +52,8 @@ export class EngineRounding implements Rounding {
     return type === "q8_0" || type === "q4_0" ? this.quantized(x) : x;
   }
 
-  neurons(x: Float64Array, _type: WeightType): Float64Array {
-    return x;
+  neurons(x: Float64Array, type: WeightType, downByNeuron: boolean): Float64Array {
+    return downByNeuron ? x : this.input(x, type);
   }
 
   sum(value: number, spread: number): number {
@@ -100,16 +101,11 @@ export class EngineRounding implements Rounding {
 
 /**
  * llama.cpp's arithmetic on a CPU without flash attention: as the engine's, but vectors are rounded to f16 for f16
- * weights and for the KV cache, block scales of quantized vectors are f16, and the neurons' values are rounded like
- * any other vector.
+ * weights and for the KV cache, and block scales of quantized vectors are f16.
  */
 export class LlamaCppRounding extends EngineRounding {
   override input(x: Float64Array, type: WeightType): Float64Array {
     return type === "f16" ? x.map((value) => this.cached(value)) : super.input(x, type);
-  }
-
-  override neurons(x: Float64Array, type: WeightType): Float64Array {
-    return this.input(x, type);
   }
 
   /** A frequency is the last one times a constant, so that it may be off by one rounding for each pair before it. */

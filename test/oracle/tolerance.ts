@@ -87,6 +87,11 @@ export class Tolerance {
     return Tolerance.fromRuns(zeros, runs);
   }
 
+  /** The largest gap between two logits of a row that rounding may close: both err, each by its own sigma. */
+  closeableGap(row: number): number {
+    return studentT(FALSE_ALARM, RUNS - 1) * Math.SQRT2 * (this.sigmas[row] ?? 0);
+  }
+
   /** @param rows the rows to judge, or some of them: `indices` says which of the reference's each one is */
   judge(rows: Rows, indices: readonly number[] = [...this.reference.keys()]): Judgement {
     const errors = measure(

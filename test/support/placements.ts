@@ -11,7 +11,7 @@ type Owner = (neuron: number, layer: number) => number;
 /**
  * @param group neurons of a group stay together: 1, or 32 where the file stores `ffn_down` one row an output
  */
-export function placements({ layers, ff }: ModelShape, group: 1 | 32): Placement[] {
+export function placements({ layers, ff }: Pick<ModelShape, "layers" | "ff">, group: 1 | 32): Placement[] {
   const place = (
     name: string,
     executors: ExecutorKind[],
@@ -58,4 +58,15 @@ export function placements({ layers, ff }: ModelShape, group: 1 | 32): Placement
     }),
     place("head elsewhere", ["cpu", "cpu"], { owner: on(0), attention: on(0), head: 1 }),
   ];
+}
+
+/** The placement of that name. */
+export function placement(
+  shape: Pick<ModelShape, "layers" | "ff">,
+  name: string,
+  group: 1 | 32 = 1,
+): Schedule {
+  const found = placements(shape, group).find((known) => known.name === name);
+  if (found === undefined) throw new Error(`there is no placement "${name}"`);
+  return found.schedule;
 }

@@ -1,0 +1,68 @@
+/** The engine's logits against the oracle's: weight types, activations, instruction sets, batches and placements. */
+import { join } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import type { Model } from "../../coordinator/model/model.js";
+import { type Activation, machine, type WeightType } from "../../native/index.js";
+import { readOracleModel } from "../oracle/model.js";
+import { EngineRounding } from "../oracle/rounding.js";
+import { Tolerance } from "../oracle/tolerance.js";
+import { EngineStack } from "../support/engine-stack.js";
+import { placement, placements } from "../support/placements.js";
+import { Random } from "../support/random.js";
+import { inChunks, interleaved, runSteps } from "../support/steps.js";
+import { temporaryFolder } from "../support/temporary-folder.js";
+import { TINY, writeTinyModel } from "../support/tiny-model.js";
+import { TINY_VOCAB } from "../support/tiny-vocabulary.js";
+
+const WEIGHT_TYPES: WeightType[] = ["f32", "f16", "q8_0", "q4_0"];
+const ACTIVATIONS: Activation[] = ["relu", "relu2", "silu"];
+
+const folder = temporaryFolder();
+const random = new Random(42);
+const sequences = [40, 9, 5].map((length) => Array.from({ length }, () => random.integer(TINY_VOCAB)));
+
+const BATCHES = {
+  "1 row a step": inChunks(sequences, 1),
+  "7 rows of 3 slots": interleaved(sequences, [3, 2, 2]),
+  "a prompt in one step": inChunks(sequences, 40),
+  "a prompt in chunks of 16": inChunks(sequences, 16),
+  "a prompt in chunks of 7": inChunks(sequences, 7),
+};
+
+describe.each(WEIGHT_TYPES)("%s weights", (type) => {
+  describe.each(ACTIVATIONS)("%s", (activation) => {
+    let model: Model;
+    let tolerance: Tolerance;
+    beforeAll(async () => {
+      model = await writeTinyModel(join(folder, `${type}-${activation}.gguf`), { type, activation });
+      tolerance = Tolerance.ofMachine(
+        readOracleModel(model),
+        sequences,
+        (draws) => new EngineRounding(draws),
+      );
+    });
+
+    test.each(machine().instructionSets)("%s kernels, every batch shape", async (instructionSet) => {
+      const schedule = placement(TINY, "one CPU executor");
+      const stack = await EngineStack.start(model, schedule, { engine: { instructionSet } });
+      try {
+        for (const [name, steps] of Object.entries(BATCHES)) {
+          const { ratio } = tolerance.judge(await runSteps(stack, steps));
+          expect(ratio, `error over limit, ${name}`).toBeLessThan(1);
+        }
+      } finally {
+        await stack.close();
+      }
+    });
+
+    test.each(placements(TINY, 1))("$name", async ({ schedule }) => {
+      const stack = await EngineStack.start(model, schedule);
+      try {
+        const { ratio } = tolerance.judge(await runSteps(stack, BATCHES["7 rows of 3 slots"]));
+        expect(ratio, "error over limit").toBeLessThan(1);
+      } finally {
+        await stack.close();
+      }
+    });
+  });
+});
