@@ -66,6 +66,7 @@ export class ExecutorGroup implements StepRunner {
   private recovery: Promise<void> = Promise.resolve();
   private closing: Promise<void> | null = null;
   private failuresInARow = 0;
+  private bringUps = 0;
   private readySince = 0;
 
   constructor(private readonly options: GroupOptions) {
@@ -81,6 +82,10 @@ export class ExecutorGroup implements StepRunner {
 
   get state(): GroupState {
     return this.status.state;
+  }
+
+  get cacheEpoch(): number {
+    return this.bringUps;
   }
 
   /** Null until the first load; the last known one while recovering. */
@@ -217,6 +222,7 @@ export class ExecutorGroup implements StepRunner {
       attempt.signal.throwIfAborted();
       this.placed = { schedule, executors };
       this.readySince = Date.now();
+      this.bringUps++;
       this.status.become({ kind: "ready" });
     } finally {
       this.closed.signal.removeEventListener("abort", onClosed);

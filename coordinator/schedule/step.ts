@@ -27,6 +27,8 @@ export interface StepResult {
 /** Computes one step at a time. */
 export interface StepRunner {
   readonly limits: StepLimits;
+  /** Another number whenever the slots' caches were lost, also between steps: what was computed before is gone. */
+  readonly cacheEpoch: number;
   /**
    * Rejects with a ThermoclineError: UNAVAILABLE when an executor was lost (every slot's cache is gone then), any
    * other code for a defect of the step itself.
