@@ -25,7 +25,11 @@ export async function listen(server: Server, address: Address): Promise<Address>
     });
     return address.kind === "unix" ? address : { ...address, port };
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    // grpc-js wraps what the system said in words of its own.
+    const reason = String(error instanceof Error ? error.message : error).replace(
+      /^.*errors: \[(.*)\]$/,
+      "$1",
+    );
     throw new ThermoclineError(
       "FAILED_PRECONDITION",
       `cannot listen at ${formatAddress(address)}: ${reason}; free it or give another --listen`,
