@@ -54,7 +54,8 @@ const WELL_AFTER_MS = 30_000;
 export class ExecutorGroup implements StepRunner {
   readonly limits: StepLimits;
   private readonly members: Member[];
-  private readonly folder = createRuntimeFolder();
+  /** For the sockets of spawned executors; made for the first of them. */
+  private folder: string | null = null;
   private readonly status: GroupStatus;
   private readonly closed = new AbortController();
   private arena: Arena | null = null;
@@ -74,9 +75,12 @@ export class ExecutorGroup implements StepRunner {
     this.limits = limits;
     this.status = new GroupStatus(onState);
     const onLost = (what: string) => this.onLost(what);
+    const folder = () => {
+      this.folder ??= createRuntimeFolder();
+      return this.folder;
+    };
     this.members = executors.map(
-      ({ name, source }) =>
-        new Member({ name, source, folder: this.folder, log, onLog: onExecutorLog, onLost }),
+      ({ name, source }) => new Member({ name, source, folder, log, onLog: onExecutorLog, onLost }),
     );
   }
 
@@ -201,7 +205,7 @@ export class ExecutorGroup implements StepRunner {
 
   /** @param waitMs how long to wait for executors that others start; null waits for ever */
   private async bringUp(waitMs: number | null): Promise<void> {
-    const { model, limits, plan, loadTimeoutMs } = this.options;
+    const { model, limits, loadTimeoutMs } = this.options;
     const attempt = new AbortController();
     this.attempt = attempt;
     const onClosed = () => attempt.abort(this.closed.signal.reason);
@@ -210,7 +214,7 @@ export class ExecutorGroup implements StepRunner {
       if (this.closed.signal.aborted) onClosed();
       await this.discardArena();
       const infos = await allOrAbort(this.members, attempt, (member) => member.join(attempt.signal, waitMs));
-      const schedule = plan(infos);
+      const schedule = this.schedule(infos);
       const { arena, executors } = await loadAll(this.members, infos, attempt, {
         model,
         limits,
@@ -230,6 +234,21 @@ export class ExecutorGroup implements StepRunner {
     }
   }
 
+  /** The same executors, restarted, get the schedule they had: planning may take long, and weights stay this way. */
+  private schedule(infos: readonly ExecutorInfo[]): Schedule {
+    const known = this.placed?.executors;
+    const isKnown = infos.every(({ kind, device, budgetBytes, threads }, index) => {
+      const before = known?.[index];
+      return (
+        before?.kind === kind &&
+        before.device === device &&
+        before.budgetBytes === budgetBytes &&
+        before.threads === threads
+      );
+    });
+    return isKnown && this.placed !== null ? this.placed.schedule : this.options.plan(infos);
+  }
+
   private onProgress(bytesDone: number, bytesTotal: number): void {
     if (this.state.kind === "recovering") return;
     this.status.become({ kind: "loading", bytesDone, bytesTotal });
@@ -240,7 +259,7 @@ export class ExecutorGroup implements StepRunner {
     this.arena?.abort("the server is shutting down");
     await Promise.all([this.recovery, ...this.members.map((member) => member.close())]);
     await this.discardArena();
-    removeRuntimeFolder(this.folder);
+    if (this.folder !== null) removeRuntimeFolder(this.folder);
   }
 
   /** Closes the arena once nobody reads from it. */

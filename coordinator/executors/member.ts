@@ -36,7 +36,7 @@ export interface MemberOptions {
   name: string;
   source: ExecutorSource;
   /** The folder for the socket of a spawned executor. */
-  folder: string;
+  folder: () => string;
   log: Logger;
   onLog: (name: string, line: string) => void;
   /** Called when a joined executor is gone, with a sentence's beginning: "the GPU executor (pid 7) was killed". */
@@ -158,7 +158,7 @@ export class Member {
       label: this.label,
       entry,
       args,
-      listen: unixAddress(`${folder}/${name}.sock`),
+      listen: unixAddress(`${folder()}/${name}.sock`),
       onLog: (line) => onLog(name, line),
     });
     this.child = child;
