@@ -1,4 +1,4 @@
-// First half of the neuron operator: which rows a neuron fires for, and its hidden value act(gate · h) * (up · h) there.
+// First half of the neuron operator: the rows a neuron fires for, and its hidden value act(gate · h) * (up · h) there.
 #pragma once
 
 #include "../plan.h"

@@ -7,7 +7,7 @@
 
 namespace thermocline {
 
-// Activations [rows][cols] for weights of `types`: quantized into `quantized` [rows][cols / 32] if one of them wants it.
+// x [rows][cols] for weights of `types`, quantized into `quantized` [rows][cols / 32] if one of them wants it.
 Inputs prepare(const Compute& compute, const float* x, size_t rows, size_t cols,
                std::initializer_list<WeightType> types, Q8Activation* quantized);
 

@@ -1,0 +1,251 @@
+// The forward pass of a tiny model in doubles, one token after the other, and how far f32 arithmetic on quantized
+// activations may stray from it: runs of the same pass in which every rounding is drawn at random (Monte Carlo
+// arithmetic, Parker 1997) show the errors that the number formats alone account for.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "tiny_model.h"
+
+namespace thermocline::test {
+
+using Vector = std::vector<double>;
+
+// Rounds nothing, or, given random numbers, as the engine may.
+class Rounding {
+ public:
+  Rounding() = default;
+  explicit Rounding(uint32_t seed) : on_(true), random_(seed) {}
+
+  double f32(double value) { return value + kF32 * std::abs(value) * draw(); }
+  double f16(double value) { return value + kF16 * std::abs(value) * draw(); }
+  // `spread`: root of the squares of all products and partial sums.
+  double sum(double value, double spread) { return value + kF32 * spread * draw(); }
+  // Activations as weights of this type take them.
+  Vector input(Vector x, WeightType type) {
+    if (type != WeightType::q8_0 && type != WeightType::q4_0) return x;
+    for (size_t start = 0; start < x.size(); start += kBlock) {
+      double most = 0;
+      for (size_t i = start; i < start + kBlock; ++i) most = std::max(most, std::abs(x[i]));
+      for (size_t i = start; i < start + kBlock; ++i) x[i] += most / 127 / 2 * draw();
+    }
+    return x;
+  }
+
+ private:
+  static constexpr double kF32 = 0x1p-24;
+  static constexpr double kF16 = 0x1p-11;
+
+  double draw() { return on_ ? static_cast<double>(random_()) / 2147483647.5 - 1 : 0; }
+
+  bool on_ = false;
+  std::mt19937 random_;
+};
+
+class Reference {
+ public:
+  Reference(const TinyModel& model, Rounding rounding)
+      : model_(model), shape_(model.recipe().shape), rounding_(rounding), cache_(shape_.layers) {}
+
+  // Logits after each token.
+  std::vector<Vector> run(const std::vector<int32_t>& tokens) {
+    std::vector<Vector> logits;
+    for (size_t position = 0; position < tokens.size(); ++position) {
+      const TinyTensor& embedding = model_.tensor("token_embd");
+      const double* row = embedding.row(static_cast<size_t>(tokens[position]));
+      Vector x(row, row + shape_.embd);
+      for (uint32_t l = 0; l < shape_.layers; ++l) {
+        layer_ = l;
+        add(x, attention(norm(x, name("attn_norm")), position));
+        add(x, feed_forward(x));
+      }
+      const std::string head = model_.recipe().tied ? "token_embd" : "output";
+      logits.push_back(multiply(head, norm(x, "output_norm")));
+    }
+    return logits;
+  }
+
+  // (token, neuron) pairs that fired in each layer, and the predictor's logits, when there is one.
+  const std::vector<uint32_t>& fired() const { return fired_; }
+  const Vector& predictor_logits() const { return predictor_logits_; }
+
+ private:
+  struct Cache {
+    std::vector<Vector> keys, values;
+  };
+
+  std::string name(const char* part) const { return "blk." + std::to_string(layer_) + "." + part; }
+
+  WeightType type(const std::string& tensor) const {
+    const Recipe& recipe = model_.recipe();
+    const size_t dot = tensor.rfind('.');
+    const auto found = recipe.types.find(dot == std::string::npos ? tensor : tensor.substr(dot + 1));
+    return found == recipe.types.end() ? recipe.type : found->second;
+  }
+
+  template <class A, class B>
+  double dot(const A& a, const B& b, size_t count) {
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < count; ++i) {
+      sum += a[i] * b[i];
+      squares += a[i] * b[i] * a[i] * b[i] + sum * sum;
+    }
+    return rounding_.sum(sum, std::sqrt(squares));
+  }
+
+  Vector multiply(const std::string& tensor, const Vector& x) {
+    const TinyTensor& weights = model_.tensor(tensor);
+    const Vector input = rounding_.input(x, type(tensor));
+    Vector y(weights.rows);
+    for (size_t i = 0; i < y.size(); ++i) y[i] = dot(weights.row(i), input, input.size());
+    return y;
+  }
+
+  void add(Vector& x, const Vector& y) {
+    for (size_t i = 0; i < x.size(); ++i) x[i] = rounding_.f32(x[i] + y[i]);
+  }
+
+  Vector norm(const Vector& x, const std::string& tensor) {
+    const double* weight = model_.tensor(tensor).row(0);
+    const double scale = rounding_.f32(1 / std::sqrt(dot(x, x, x.size()) / x.size() + shape_.rms_epsilon));
+    Vector y(x.size());
+    for (size_t i = 0; i < x.size(); ++i) y[i] = rounding_.f32(x[i] * scale * weight[i]);
+    return y;
+  }
+
+  void rotate(Vector& heads, size_t position) {
+    for (size_t start = 0; start < heads.size(); start += shape_.head_dim) {
+      for (size_t i = 0; i < shape_.rope_dims / 2; ++i) {
+        const double factor = model_.recipe().rope_factors ? model_.tensor("rope_freqs").row(0)[i] : 1;
+        const double power = std::pow(shape_.rope_base, -2.0 * i / shape_.rope_dims);
+        const double angle = rounding_.f32(position * shape_.rope_scale * power / factor);
+        double& a = heads[start + 2 * i];
+        double& b = heads[start + 2 * i + 1];
+        const double turned = rounding_.f32(a * std::cos(angle) - b * std::sin(angle));
+        b = rounding_.f32(a * std::sin(angle) + b * std::cos(angle));
+        a = turned;
+      }
+    }
+  }
+
+  Vector attention(const Vector& n, size_t position) {
+    Vector q = multiply(name("attn_q"), n);
+    Vector k = multiply(name("attn_k"), n);
+    Vector v = multiply(name("attn_v"), n);
+    rotate(q, position);
+    rotate(k, position);
+    for (double& x : k) x = rounding_.f16(x);
+    for (double& x : v) x = rounding_.f16(x);
+    Cache& cache = cache_[layer_];
+    cache.keys.push_back(k);
+    cache.values.push_back(v);
+
+    const size_t dim = shape_.head_dim;
+    Vector out(q.size());
+    for (size_t h = 0; h < shape_.heads; ++h) {
+      const size_t shared = h / (shape_.heads / shape_.kv_heads) * dim;
+      Vector scores;
+      for (const Vector& key : cache.keys) {
+        scores.push_back(dot(q.data() + h * dim, key.data() + shared, dim) / std::sqrt(dim));
+      }
+      double highest = *std::max_element(scores.begin(), scores.end()), total = 0;
+      for (double& score : scores) total += score = rounding_.f32(std::exp(score - highest));
+      for (size_t p = 0; p < scores.size(); ++p) {
+        const double share = rounding_.f32(scores[p] / total);
+        for (size_t i = 0; i < dim; ++i) out[h * dim + i] += rounding_.f32(share * cache.values[p][shared + i]);
+      }
+    }
+    return multiply(name("attn_output"), out);
+  }
+
+  Vector feed_forward(const Vector& x) {
+    const Vector h = norm(x, name("ffn_norm"));
+    const Vector gate = multiply(name("ffn_gate"), h);
+    const Vector up = multiply(name("ffn_up"), h);
+    Vector hidden(shape_.ff);
+    fired_.resize(shape_.layers);
+    const std::vector<bool> active = predict(x);
+    for (size_t n = 0; n < shape_.ff; ++n) {
+      if (!active[n]) continue;
+      const bool silu = shape_.activation == Activation::silu;
+      if (silu || gate[n] > 0) ++fired_[layer_];
+      hidden[n] = rounding_.f32(gated(gate[n], up[n]));
+    }
+    if (!model_.recipe().down_by_neuron) return multiply(name("ffn_down"), hidden);
+    const TinyTensor& down = model_.tensor(name("ffn_down_t"));
+    Vector out(shape_.embd), column(shape_.ff);
+    for (size_t c = 0; c < shape_.embd; ++c) {
+      for (size_t n = 0; n < shape_.ff; ++n) column[n] = down.row(n)[c];
+      out[c] = dot(column, hidden, shape_.ff);
+    }
+    return out;
+  }
+
+  double gated(double gate, double up) const {
+    switch (shape_.activation) {
+      case Activation::relu: return std::max(gate, 0.0) * up;
+      case Activation::relu2: return std::max(gate, 0.0) * std::max(up, 0.0);
+      case Activation::silu: return gate / (1 + std::exp(-gate)) * up;
+    }
+    return 0;
+  }
+
+  std::vector<bool> predict(const Vector& x) {
+    std::vector<bool> active(shape_.ff, true);
+    if (model_.recipe().predictor_rank == 0) return active;
+    Vector hidden = multiply(name("fc1"), x);
+    for (double& value : hidden) value = std::max(value, 0.0);
+    const Vector logits = multiply(name("fc2"), hidden);
+    predictor_logits_.insert(predictor_logits_.end(), logits.begin(), logits.end());
+    for (size_t n = 0; n < shape_.ff; ++n) active[n] = logits[n] >= shape_.predictor_threshold;
+    return active;
+  }
+
+  const TinyModel& model_;
+  ModelShape shape_;
+  Rounding rounding_;
+  uint32_t layer_ = 0;
+  std::vector<Cache> cache_;
+  std::vector<uint32_t> fired_;
+  Vector predictor_logits_;
+};
+
+// What logits should be, and the largest error that rounding explains.
+struct Expected {
+  std::vector<Vector> logits;  // after each token
+  double tolerance;
+  std::vector<uint32_t> fired;
+
+  static Expected of(const TinyModel& model, const std::vector<int32_t>& tokens) {
+    Reference exact(model, Rounding());
+    Expected expected{exact.run(tokens), 0, exact.fired()};
+    // A faultless machine is one more run. To be taken for a faulty one it would have to double the record of all
+    // these; the errors are sums of many independent ones, whose largest hardly grows with the number of runs.
+    constexpr uint32_t kRuns = 16;
+    double largest = 0;
+    for (uint32_t run = 1; run <= kRuns; ++run) {
+      Reference rounded(model, Rounding(run));
+      largest = std::max(largest, expected.error_of(rounded.run(tokens), 0));
+    }
+    expected.tolerance = 2 * largest;
+    return expected;
+  }
+
+  // Largest difference; `rows` are the logits after tokens `first`, `first` + 1, ...
+  template <class Row>
+  double error_of(const std::vector<Row>& rows, size_t first) const {
+    double largest = 0;
+    for (size_t r = 0; r < rows.size(); ++r) {
+      for (size_t i = 0; i < rows[r].size(); ++i) {
+        const double error = std::abs(rows[r][i] - logits[first + r][i]);
+        largest = error <= largest ? largest : error;  // a NaN stays
+      }
+    }
+    return largest;
+  }
+};
+
+}  // namespace thermocline::test
