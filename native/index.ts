@@ -5,12 +5,13 @@
  * promise and works off the event loop. Every failure is a {@link NativeError} whose code is one of
  * {@link NATIVE_ERROR_CODES}.
  */
-import { createRequire } from "node:module";
+
 import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** Every way native code can fail. `native/bridge/error.h` holds the same list. */
+/** Every way native code can fail. `native/error.h` holds the same list. */
 export const NATIVE_ERROR_CODES = [
   /** An argument is out of its range or contradicts another one. */
   "invalid-argument",
@@ -62,8 +63,9 @@ export interface Machine {
   instructionSets: InstructionSet[];
   /** The CPU's own name. */
   cpu: string;
-  /** Cores this process may run on. */
+  /** Cores this process may run on, by its affinity and its control group's quota. */
   cores: number;
+  /** The machine's, or the control group's limit where that is lower. */
   memoryBytes: number;
   availableMemoryBytes: number;
   /** Size of and room in /dev/shm; 0 when it is not mounted. */
@@ -292,7 +294,7 @@ export function machine(): Machine {
  * Reads `bytes` of memory again and again with `threads` threads.
  * @returns bytes a second, the best pass within `seconds`
  */
-export function measureBandwidth(threads: number, bytes: number, seconds: number): Promise<number> {
+export async function measureBandwidth(threads: number, bytes: number, seconds: number): Promise<number> {
   return call((addon) => addon.measureBandwidth(threads, bytes, seconds));
 }
 
@@ -306,7 +308,7 @@ export function monotonicNs(): number {
   return call((addon) => addon.monotonicNs());
 }
 
-/** Removes arenas whose creator no longer lives from /dev/shm. @returns their names */
+/** Removes this user's arenas whose creator no longer lives from /dev/shm. @returns their names */
 export function sweepArenas(): string[] {
   return call((addon) => addon.sweepArenas());
 }
@@ -368,7 +370,7 @@ export class Arena {
    * Resolves at the step's end: null when it completed, else why not. A step that outlasts `timeoutMs` resolves
    * with the code `timed-out` and leaves the arena aborted.
    */
-  wait(step: number, timeoutMs: number): Promise<StepFailure | null> {
+  async wait(step: number, timeoutMs: number): Promise<StepFailure | null> {
     return call((addon) => addon.arenaWait(this.handle, step, timeoutMs));
   }
 
@@ -433,7 +435,7 @@ export class Engine {
    * Runs the arena's steps on a thread of its own until {@link stop}, {@link close} or a failure. The KV cache is
    * empty at the start. Serving again, in another arena, is allowed once the promise has settled.
    */
-  serve(arena: Arena): Promise<ServeOutcome> {
+  async serve(arena: Arena): Promise<ServeOutcome> {
     return call((addon) => addon.engineServe(this.handle, Arena.handleOf(arena)));
   }
 
@@ -443,7 +445,7 @@ export class Engine {
   }
 
   /** Stops serving and frees everything. A second close is a `closed` error. */
-  close(): Promise<void> {
+  async close(): Promise<void> {
     return call((addon) => addon.engineClose(this.handle));
   }
 }

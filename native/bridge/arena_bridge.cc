@@ -1,0 +1,187 @@
+#include "arena_bridge.h"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "errors.h"
+#include "handle.h"
+
+namespace thermocline::bridge {
+namespace {
+
+constexpr double kMostTimeoutMs = 1e9;  // 11 days
+constexpr double kNsPerMs = 1e6;
+
+ArenaHandle& open(const Napi::Value& value) {
+  ArenaHandle& handle = *from_handle<ArenaHandle>(value);
+  if (!handle.arena) throw Error(ErrorCode::closed, "the arena was closed before", ArenaHandle::kName);
+  return handle;
+}
+
+Napi::Value to_handle(Napi::Env env, std::unique_ptr<Arena> made, bool creator) {
+  const std::shared_ptr<Arena> arena = std::move(made);
+  auto waiter = std::make_shared<StepWaiter>(EventLoop::of(env), arena);
+  return make_handle(env, std::shared_ptr<ArenaHandle>(new ArenaHandle{arena, std::move(waiter), creator}));
+}
+
+Napi::Value create(const Napi::CallbackInfo& info) {
+  const Argument options(info[0], "options");
+  return to_handle(info.Env(),
+                   Arena::create({
+                       .executors = options.field("executors").uint32(),
+                       .layers = options.field("layers").uint32(),
+                       .embd = options.field("embd").uint32(),
+                       .ff = options.field("ff").uint32(),
+                       .vocab = options.field("vocab").uint32(),
+                       .max_rows = options.field("maxRows").uint32(),
+                       .max_logit_rows = options.field("maxLogitRows").uint32(),
+                   }),
+                   true);
+}
+
+Napi::Value attach(const Napi::CallbackInfo& info) {
+  const std::string name = Argument(info[0], "name").text();
+  return to_handle(info.Env(), Arena::attach(name, Argument(info[1], "epoch").big_uint64()), false);
+}
+
+Napi::Value name(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), open(info[0]).arena->name());
+}
+
+Napi::Value epoch(const Napi::CallbackInfo& info) {
+  return Napi::BigInt::New(info.Env(), open(info[0]).arena->epoch());
+}
+
+Napi::Value bytes(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(open(info[0]).arena->bytes()));
+}
+
+Napi::Value unlink(const Napi::CallbackInfo& info) {
+  open(info[0]).arena->unlink();
+  return info.Env().Undefined();
+}
+
+// Rows come as four numbers each, in StepRow's order.
+Napi::Value submit(const Napi::CallbackInfo& info) {
+  constexpr size_t kFields = sizeof(StepRow) / sizeof(int32_t);
+  Arena& arena = *open(info[0]).arena;
+  const std::span<const int32_t> fields = Argument(info[1], "rows").int32s();
+  if (fields.size() % kFields != 0 || fields.size() / kFields > UINT32_MAX) {
+    throw Error(ErrorCode::invalid_argument, "rows holds " + std::to_string(fields.size()) + " numbers: four a row",
+                "rows");
+  }
+  std::vector<StepRow> rows;
+  rows.reserve(fields.size() / kFields);
+  for (size_t i = 0; i < fields.size(); i += kFields) {
+    rows.push_back({fields[i], fields[i + 1], fields[i + 2], fields[i + 3]});
+  }
+  const uint64_t step = arena.submit(rows.data(), static_cast<uint32_t>(rows.size()));
+  return Napi::Number::New(info.Env(), static_cast<double>(step));
+}
+
+Napi::Value wait(const Napi::CallbackInfo& info) {
+  ArenaHandle& handle = open(info[0]);
+  const uint64_t step = Argument(info[1], "step").integer(UINT64_MAX);
+  const uint64_t last = handle.arena->submitted().value();
+  if (step < 1 || step > last) {
+    throw Error(ErrorCode::invalid_argument,
+                "step " + std::to_string(step) + " was not submitted; " +
+                    (last == 0 ? "none was" : "the last was " + std::to_string(last)),
+                "step");
+  }
+  const double timeout_ms = Argument(info[2], "timeoutMs").number(0, kMostTimeoutMs);
+  return handle.waiter->wait(step, static_cast<int64_t>(timeout_ms * kNsPerMs));
+}
+
+Napi::Value logits(const Napi::CallbackInfo& info) {
+  Arena& arena = *open(info[0]).arena;
+  const Argument index(info[1], "index");
+  const uint64_t row = index.integer(UINT32_MAX);
+  if (arena.completed().value() < arena.submitted().value()) {
+    throw Error(ErrorCode::invalid_argument, "logits are there only once the step has completed");
+  }
+  const Step step = arena.step();
+  const auto rows = std::count_if(step.row, step.row + step.rows, [](const StepRow& r) { return r.wants_logits != 0; });
+  if (std::cmp_greater_equal(row, rows)) {
+    throw Error(ErrorCode::invalid_argument,
+                "index is " + std::to_string(row) + ": the last step had " + std::to_string(rows) +
+                    " rows that wanted logits",
+                index.path());
+  }
+  const size_t vocab = arena.options().vocab;
+  auto copy = Napi::Float32Array::New(info.Env(), vocab);
+  std::copy_n(arena.logits() + row * vocab, vocab, copy.Data());
+  return copy;
+}
+
+Napi::Value abort(const Napi::CallbackInfo& info) {
+  open(info[0]).arena->fail({-1, ErrorCode::aborted, Argument(info[1], "reason").text()});
+  return info.Env().Undefined();
+}
+
+// Order of TIMING_FIELDS in native/index.ts.
+void append(std::vector<double>& numbers, const Timing& timing) {
+  numbers.insert(numbers.end(),
+                 {static_cast<double>(timing.step), static_cast<double>(timing.executor),
+                  static_cast<double>(timing.layer), static_cast<double>(timing.phase),
+                  static_cast<double>(timing.start_ns), static_cast<double>(timing.end_ns),
+                  static_cast<double>(timing.rows), static_cast<double>(timing.active),
+                  static_cast<double>(timing.placed), static_cast<double>(timing.bytes)});
+}
+
+Napi::Value drain_timings(const Napi::CallbackInfo& info) {
+  Arena& arena = *open(info[0]).arena;
+  std::vector<double> numbers;
+  uint64_t lost = 0;
+  for (uint32_t executor = 0; executor < arena.options().executors; ++executor) {
+    TimingRing ring = arena.ring(executor);
+    Timing batch[64];
+    while (const uint32_t count = ring.read(batch, std::size(batch), lost)) {
+      for (const Timing& timing : std::span(batch, count)) append(numbers, timing);
+    }
+  }
+  auto records = Napi::Float64Array::New(info.Env(), numbers.size());
+  std::copy(numbers.begin(), numbers.end(), records.Data());
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("records", records);
+  result.Set("lost", static_cast<double>(lost));
+  return result;
+}
+
+Napi::Value close(const Napi::CallbackInfo& info) {
+  ArenaHandle& handle = open(info[0]);
+  const std::shared_ptr<Arena> arena = std::move(handle.arena);
+  std::exchange(handle.waiter, nullptr)->close();
+  if (handle.creator) arena->unlink();
+  return info.Env().Undefined();
+}
+
+Napi::Value sweep(const Napi::CallbackInfo& info) {
+  const std::vector<std::string> names = sweep_arenas();
+  auto result = Napi::Array::New(info.Env(), names.size());
+  for (uint32_t i = 0; i < names.size(); ++i) result.Set(i, names[i]);
+  return result;
+}
+
+}  // namespace
+
+std::shared_ptr<Arena> open_arena(const Napi::Value& handle) { return open(handle).arena; }
+
+void export_arena(Napi::Env env, Napi::Object exports) {
+  exports.Set("arenaCreate", Napi::Function::New(env, guarded<create>));
+  exports.Set("arenaAttach", Napi::Function::New(env, guarded<attach>));
+  exports.Set("arenaName", Napi::Function::New(env, guarded<name>));
+  exports.Set("arenaEpoch", Napi::Function::New(env, guarded<epoch>));
+  exports.Set("arenaBytes", Napi::Function::New(env, guarded<bytes>));
+  exports.Set("arenaUnlink", Napi::Function::New(env, guarded<unlink>));
+  exports.Set("arenaSubmit", Napi::Function::New(env, guarded<submit>));
+  exports.Set("arenaWait", Napi::Function::New(env, guarded<wait>));
+  exports.Set("arenaLogits", Napi::Function::New(env, guarded<logits>));
+  exports.Set("arenaAbort", Napi::Function::New(env, guarded<abort>));
+  exports.Set("arenaDrainTimings", Napi::Function::New(env, guarded<drain_timings>));
+  exports.Set("arenaClose", Napi::Function::New(env, guarded<close>));
+  exports.Set("sweepArenas", Napi::Function::New(env, guarded<sweep>));
+}
+
+}  // namespace thermocline::bridge

@@ -1,0 +1,13 @@
+// EnginePlan and EngineOptions as native/index.ts has them.
+#pragma once
+
+#include "../engine/plan.h"
+#include "argument.h"
+
+namespace thermocline::bridge {
+
+EnginePlan read_plan(const Argument& plan);
+// Throws `unsupported` when this CPU lacks the instruction set asked for.
+EngineOptions read_options(const Argument& options);
+
+}  // namespace thermocline::bridge
