@@ -145,7 +145,8 @@ PlacedWeights place_weights(const ModelTensors& tensors, const Share& share,
   if (share.owned_layers > 0 && tensors.rope_freqs != nullptr) {
     weights.rope_freqs = placer.mapped(*tensors.rope_freqs).data;
   }
-  return {std::move(weights), placer.take_slices(), placer.bytes()};
+  const uint64_t bytes = placer.bytes();
+  return {std::move(weights), placer.take_slices(), bytes};
 }
 
 }  // namespace thermocline
