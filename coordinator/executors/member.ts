@@ -111,8 +111,7 @@ export class Member {
     try {
       return await this.client.load(request, onProgress, deadlineMs, signal);
     } catch (error) {
-      if (!(error instanceof ThermoclineError) || error.code !== "UNAVAILABLE") throw error;
-      throw new ThermoclineError("UNAVAILABLE", await this.explain(error.message), { cause: error });
+      throw await this.explained(error);
     }
   }
 
@@ -173,8 +172,9 @@ export class Member {
     try {
       return await this.connect(address, signal);
     } catch (error) {
+      const failure = await this.explained(error);
       child.kill();
-      throw error;
+      throw failure;
     }
   }
 
@@ -218,7 +218,9 @@ export class Member {
   }
 
   private lose(what: string): void {
-    this.client?.close();
+    // Before it had joined, whoever tries to join it learns of the failure.
+    if (this.client === null) return;
+    this.client.close();
     this.client = null;
     if (!this.closed) this.options.onLost(what);
   }
@@ -228,6 +230,11 @@ export class Member {
     if (this.child !== null)
       await Promise.race([this.child.exited, delay(EXIT_NEWS_MS, null, { ref: false })]);
     return this.obituary ?? what;
+  }
+
+  private async explained(error: unknown): Promise<unknown> {
+    if (!(error instanceof ThermoclineError) || error.code !== "UNAVAILABLE") return error;
+    return new ThermoclineError("UNAVAILABLE", await this.explain(error.message), { cause: error });
   }
 
   /** Gives up the connection, and the process if it is ours. */

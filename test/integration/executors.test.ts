@@ -17,6 +17,7 @@ import {
   argmax,
   DIST,
   ENTRIES,
+  freeze,
   generate,
   given,
   groupOf,
@@ -140,7 +141,7 @@ describe("a lost executor", () => {
     const expected = await generate(both);
     const pid = pidOf(both, victim);
     // Stopped, it cannot end the step before it is killed.
-    process.kill(pid, "SIGSTOP");
+    await freeze(pid);
     const step = both.run(PROMPT);
     process.kill(pid, "SIGKILL");
     expect(await rejection(step)).toMatchObject({
@@ -171,7 +172,7 @@ describe("a lost executor", () => {
     const both = await open(model, SOURCES, { stepTimeoutMs: 300 });
     const expected = await generate(both);
     const [gpu, cpu] = [pidOf(both, 0), pidOf(both, 1)];
-    process.kill(cpu, "SIGSTOP");
+    await freeze(cpu);
     await expect(both.run(PROMPT)).rejects.toMatchObject({
       code: "UNAVAILABLE",
       message: expect.stringMatching(/^step \d+ did not end within 0.3 s/),
@@ -220,7 +221,7 @@ describe("executors that others start", () => {
     const { child } = await start();
     const one = await open(model, [given(`unix:${socket()}`)]);
     const expected = await generate(one);
-    process.kill(pidOf(one, 0), "SIGSTOP");
+    await freeze(pidOf(one, 0));
     const step = one.run(PROMPT);
     child.kill("SIGKILL");
     expect(await rejection(step)).toMatchObject({
@@ -304,7 +305,7 @@ describe("opening fails with a sentence and leaves nothing behind", () => {
 describe("the end", () => {
   test("closing is idempotent, fails the step at hand, and is final", async () => {
     const one = await open(model, [spawned("cpu")]);
-    process.kill(pidOf(one, 0), "SIGSTOP");
+    await freeze(pidOf(one, 0));
     const step = one.run(PROMPT);
     const closed = Promise.all([one.close(), one.close()]);
     await expect(step).rejects.toMatchObject({ code: "UNAVAILABLE", message: "the server is shutting down" });

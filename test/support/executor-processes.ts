@@ -1,6 +1,6 @@
 /** Executor processes and groups of them for integration tests, with everything they could leave behind in view. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -109,6 +109,14 @@ export async function until(holds: () => boolean | Promise<boolean>, what: strin
 
 export function isAlive(pid: number): boolean {
   return existsSync(`/proc/${pid}`);
+}
+
+/** Stops a process, and waits until none of its threads runs any more. */
+export async function freeze(pid: number): Promise<void> {
+  process.kill(pid, "SIGSTOP");
+  const tasks = `/proc/${pid}/task`;
+  const isStopped = (task: string) => / \(.*\) T /s.test(readFileSync(`${tasks}/${task}/stat`, "utf8"));
+  await until(() => readdirSync(tasks).every(isStopped), `process ${pid} stops`);
 }
 
 /** Arenas that a process created and that still have their names. */
