@@ -63,10 +63,8 @@ function overview(report: InspectReport): string[][] {
       ["down-projection", model.downTransposed ? "one row a neuron" : "one column a neuron"],
     );
   }
-  rows.push([
-    "types",
-    report.types.map((t) => `${t.type} ${formatBytes(t.bytes)} (${t.tensors})`).join(", "),
-  ]);
+  const types = report.types.map(({ type, bytes, tensors }) => `${type} ${formatBytes(bytes)} (${tensors})`);
+  rows.push(["types", types.length === 0 ? "(no tensors)" : types.join(", ")]);
   rows.push(["runs here", report.whyNot === null ? "yes" : `no: ${report.whyNot}`]);
   return rows;
 }

@@ -151,8 +151,14 @@ export class GgufMetadata extends Map<string, GgufValue> {
   }
 }
 
-/** A text fit for a message: control characters escaped, 60 characters at most. */
+const MESSAGE_TEXT_LENGTH = 60;
+
+/** A text fit for a message or a terminal: control characters escaped, 60 characters at most. */
 export function abbreviate(text: string): string {
-  const shown = text.length > 60 ? `${text.slice(0, 59)}…` : text;
-  return JSON.stringify(shown).slice(1, -1);
+  const escaped = JSON.stringify(text.slice(0, MESSAGE_TEXT_LENGTH))
+    .slice(1, -1)
+    // JSON leaves these as they are; terminals take some of them for commands.
+    .replaceAll(/[\u007f-\u009f]/g, "\ufffd");
+  const whole = escaped.length <= MESSAGE_TEXT_LENGTH && text.length <= MESSAGE_TEXT_LENGTH;
+  return whole ? escaped : `${escaped.slice(0, MESSAGE_TEXT_LENGTH - 1)}…`;
 }

@@ -30,6 +30,9 @@ export function collectTensors(
   const collector = new Collector(file);
   const { layers, embd, heads, kvHeads, headDim, ff, ropeDims } = shape;
   const vocab = collector.matrix("token_embd.weight", embd, null).rows;
+  const tokens = file.metadata.strings("tokenizer.ggml.tokens", []).length;
+  if (tokens > vocab)
+    throw collector.wrong(`the vocabulary has ${tokens} tokens, the embedding ${vocab} rows`);
   let predictors = 0;
   let transposed = 0;
   for (let layer = 0; layer < layers; layer++) {
