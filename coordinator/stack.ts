@@ -71,9 +71,11 @@ export async function startStack(
   const limits = limitsFor(model, options);
   const profile = await loadProfile(model.path, model.shape);
   const tokenizer = loadTokenizer(model.file);
-  const telemetry = createTelemetry({
+  const telemetry = await createTelemetry({
     otlpEndpoint: options.otlpEndpoint,
     traceRatio: options.traceRatio,
+    model: model.name,
+    executors: () => group.placement?.schedule.executors ?? [],
     log,
   });
   let fail: (error: ThermoclineError) => void = () => undefined;

@@ -1,7 +1,7 @@
 /** What the batcher tells telemetry; telemetry never holds the batcher up. */
 import type { Context } from "@opentelemetry/api";
-import type { StepResult } from "../schedule/step.js";
 import type { FinishReason } from "../schedule/generation.js";
+import type { StepResult } from "../schedule/step.js";
 
 /** A request's rows in one step. */
 export interface StepShare {
