@@ -314,13 +314,35 @@ describe("the end", () => {
     await expect(one.run(PROMPT)).rejects.toMatchObject({ message: "the server is shutting down" });
   });
 
-  test("closing while it opens", async () => {
+  test.each([
+    ["at once", () => true],
+    ["while processes start", () => scratch.contents.length > 0],
+  ])("closing while it opens: %s", async (_, isTime) => {
     const one = groupOf(model, SOURCES);
-    const opened = one.open();
-    const outcome = opened.catch((error: unknown) => error);
+    group = one;
+    const outcome = one.open().catch((error: unknown) => error);
+    await until(isTime, "the time to close");
     await one.close();
     expect(await outcome).toMatchObject({ code: "UNAVAILABLE", message: "the server is shutting down" });
     expect(one.state.kind).toBe("closed");
+  });
+
+  test("closing while it loads", async () => {
+    const onState = ({ kind }: GroupState) => {
+      if (kind === "loading") void group?.close();
+    };
+    await expect(open(model, SOURCES, { onState })).rejects.toMatchObject({
+      message: "the server is shutting down",
+    });
+  });
+
+  test("closing while it recovers", async () => {
+    const both = await open(model, SOURCES);
+    process.kill(pidOf(both, 0), "SIGKILL");
+    await until(() => both.state.kind === "recovering", "the loss");
+    const ready = both.ready().catch((error: unknown) => error);
+    await both.close();
+    expect(await ready).toMatchObject({ message: "the server is shutting down" });
   });
 
   test("SIGKILL of the coordinator takes executors, sockets, folder, and arena with it", async () => {
