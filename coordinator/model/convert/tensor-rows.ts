@@ -24,12 +24,13 @@ export async function* readRows(
   safetensors: Safetensors,
   { source, arrangement, rows, cols }: PlannedTensor,
   headDim: number,
+  blockElements = BLOCK_ELEMENTS,
 ): AsyncGenerator<Float32Array> {
   const type = floatTypeOf(source);
   const width = FLOAT_BYTES[type];
   if (source.bytes !== rows * cols * width) throw sizeMismatch(source, rows * cols * width);
   const unit = arrangement === "rotary" ? headDim : 1;
-  const step = Math.max(1, Math.floor(BLOCK_ELEMENTS / cols / unit)) * unit;
+  const step = Math.max(1, Math.floor(blockElements / cols / unit)) * unit;
   const whole =
     arrangement === "transpose" ? words(await safetensors.read(source, 0, source.bytes), width) : null;
   for (let first = 0; first < rows; first += step) {
