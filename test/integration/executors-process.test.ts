@@ -71,6 +71,22 @@ function request(model: Model, arena: Arena, given: Partial<EnginePlan> = {}): L
   return loadRequest(plan, arena);
 }
 
+/** Has the executor wait in a step for a second one that is nobody. @returns the step's number */
+async function beginEndlessStep(model: Model, arena: Arena, client: ExecutorClient): Promise<number> {
+  const schedule = inTurn(model, ["cpu", "cpu"]);
+  await client.load(request(model, arena, { schedule }), () => undefined, DEADLINE_MS, never);
+  return arena.submit([{ token: 1, position: 0, slot: 0, wantsLogits: true }]);
+}
+
+test("a TCP address with port 0 gets a port of its own, which the readiness line tells", async () => {
+  const { line } = await scratch.start(ENTRIES.cpu, ["--listen", "127.0.0.1:0", ...ARGS.cpu]);
+  const { ready } = JSON.parse(line) as { ready: string };
+  expect(ready).toMatch(/^127\.0\.0\.1:[1-9]\d*$/);
+  const client = new ExecutorClient(parseAddress(ready, "ready"), "the executor");
+  expect(await client.status(null)).toMatchObject({ state: ExecutorState.IDLE, device: "cpu", threads: 1 });
+  client.close();
+});
+
 describe("Load", () => {
   test("again with the same plan keeps the weights; with another plan it loads anew", async () => {
     const { client } = await start();
@@ -150,15 +166,24 @@ describe("the end", () => {
     client.close();
   });
 
+  test("a second signal does not wait for the step at hand", async () => {
+    const { child, client } = await start();
+    await withModel(async (model, newArena) => {
+      await beginEndlessStep(model, newArena(2), client);
+      const exit = exitOf(child);
+      child.kill("SIGTERM");
+      child.kill("SIGINT");
+      expect(await exit).toBe(1);
+      expect(readdirSync(folder)).toEqual([]);
+    });
+    client.close();
+  });
+
   test("a lost parent in the middle of a step", async () => {
     const { child, client } = await start(["--with-parent"]);
     await withModel(async (model, newArena) => {
-      // The second executor of this schedule is nobody, so that the step cannot end.
-      const pair = newArena(2);
-      const schedule = inTurn(model, ["cpu", "cpu"]);
-      await client.load(request(model, pair, { schedule }), () => undefined, DEADLINE_MS, never);
-      const step = pair.submit([{ token: 1, position: 0, slot: 0, wantsLogits: true }]);
-      const failure = pair.wait(step, DEADLINE_MS);
+      const arena = newArena(2);
+      const failure = arena.wait(await beginEndlessStep(model, arena, client), DEADLINE_MS);
       const exit = exitOf(child);
       child.stdin?.end();
       expect(await failure).toMatchObject({ code: "aborted", message: "the coordinator was lost" });

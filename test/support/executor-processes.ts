@@ -102,7 +102,7 @@ function onlyLogits({ logits }: StepResult): Float32Array {
 
 /** Waits until `holds`, at most {@link PATIENCE_MS}. */
 export async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  for (const end = Date.now() + PATIENCE_MS; !(await holds()); await delay(10)) {
+  for (const end = Date.now() + PATIENCE_MS; !(await holds()); await delay(1)) {
     if (Date.now() > end) throw new Error(`in vain: ${what}`);
   }
 }
