@@ -29,14 +29,14 @@ const stopLists = fc.array(
   { maxLength: 4 },
 );
 
-property.prop([fc.array(letters, { maxLength: 12 }), stopLists], { numRuns: 2000 })(
+property.prop([fc.array(letters, { maxLength: 12 }), stopLists], { numRuns: 2000, seed: 1 })(
   "the result does not depend on where the text was cut",
   (pieces, stops) => {
     expect(run(pieces, stops)).toEqual(reference(pieces.join(""), stops));
   },
 );
 
-property.prop([fc.array(letters, { maxLength: 12 }), stopLists], { numRuns: 1000 })(
+property.prop([fc.array(letters, { maxLength: 12 }), stopLists], { numRuns: 1000, seed: 1 })(
   "no more is held back than the longest beginning of a stop string",
   (pieces, stops) => {
     const matcher = new StopStrings(stops);
