@@ -63,8 +63,7 @@ Napi::Promise EngineSession::serve(std::shared_ptr<Arena> arena) {
 
 void EngineSession::stop() {
   check_open();
-  stop_ = true;
-  if (served_) served_->submitted().wake();
+  stop_ = true;  // serve() looks at it between the slices of its waits
 }
 
 void EngineSession::serving_ended() {

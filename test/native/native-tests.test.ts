@@ -1,0 +1,40 @@
+/** Builds the native tests, which need no Node, and runs them plain and under sanitizers. */
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+
+const NATIVE = fileURLToPath(new URL("../../native", import.meta.url));
+const BUILD_TIMEOUT_MS = 600_000;
+const RUN_TIMEOUT_MS = 300_000;
+
+const VARIANTS = [
+  { folder: "build-tests", sanitize: "" },
+  { folder: "build-asan", sanitize: "address+undefined" },
+  { folder: "build-tsan", sanitize: "thread" },
+];
+
+/** Runs a command to its end; a failure carries all it printed. */
+function run(command: string, args: string[], timeout: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    execFile(command, args, { timeout, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
+      if (error === null) resolve();
+      else reject(new Error(`${command} ${args.join(" ")}: ${error.message}\n${stdout}\n${stderr}`));
+    });
+  });
+}
+
+describe.each(VARIANTS)("native tests in $folder", ({ folder, sanitize }) => {
+  const build = `${NATIVE}/${folder}`;
+
+  test("build", { timeout: BUILD_TIMEOUT_MS }, async () => {
+    const options = ["-DTHERMOCLINE_TESTS=ON", `-DTHERMOCLINE_SANITIZE=${sanitize}`];
+    await run("cmake", ["-S", NATIVE, "-B", build, ...options], BUILD_TIMEOUT_MS);
+    await run("cmake", ["--build", build, "--parallel", "2"], BUILD_TIMEOUT_MS);
+  });
+
+  test("pass", { timeout: RUN_TIMEOUT_MS }, async () => {
+    await expect(
+      run("ctest", ["--test-dir", build, "--output-on-failure", "--no-tests=error"], RUN_TIMEOUT_MS),
+    ).resolves.toBeUndefined();
+  });
+});
