@@ -39,6 +39,11 @@ describe.each<WeightType>(["f32", "f16", "q8_0", "q4_0"])("the bundled model as 
     }
   }
 
+  function expectSameBits({ tokens, logits }: Generation): void {
+    expect(tokens).toEqual(plain.tokens);
+    expect(logits.map((rows, slot) => sameBits(rows, plain.logits[slot]))).toEqual(prompts.map(() => true));
+  }
+
   test("has the shape these tests place", () => {
     expect(model.shape).toMatchObject(SHAPE);
   });
@@ -56,15 +61,15 @@ describe.each<WeightType>(["f32", "f16", "q8_0", "q4_0"])("the bundled model as 
   });
 
   test.each([2, 3])("%i threads give the same bits", async (threads) => {
-    expect(await generate(whole(), { threads }, 32)).toEqual(plain);
+    expectSameBits(await generate(whole(), { threads }, 32));
   });
 
   test.each([1, 7])("prompts in chunks of %i give the same bits", async (chunk) => {
-    expect(await generate(whole(), {}, chunk)).toEqual(plain);
+    expectSameBits(await generate(whole(), {}, chunk));
   });
 
   test("copied weights give the same bits", async () => {
-    expect(await generate(whole(), { residency: "resident" }, 32)).toEqual(plain);
+    expectSameBits(await generate(whole(), { residency: "resident" }, 32));
   });
 
   test("each prompt alone gives the same bits", async () => {
@@ -72,7 +77,7 @@ describe.each<WeightType>(["f32", "f16", "q8_0", "q4_0"])("the bundled model as 
     try {
       for (const [slot, prompt] of prompts.entries()) {
         const alone = await generateGreedily(stack, [prompt], GENERATED, 32);
-        expect(alone.logits[0]).toEqual(plain.logits[slot]);
+        expect(sameBits(alone.logits[0], plain.logits[slot])).toBe(true);
       }
     } finally {
       await stack.close();
@@ -93,4 +98,11 @@ function toleranceOf(model: Model, tokens: readonly number[]): Tolerance {
   const tolerance = Tolerance.ofMachine(oracle, [tokens], (draws) => new EngineRounding(draws));
   tolerances.set(model.path, tolerance);
   return tolerance;
+}
+
+/** Whether the rows hold the same floats, bit by bit. */
+function sameBits(a: readonly Float32Array[] = [], b: readonly Float32Array[] = []): boolean {
+  const bytes = (row: Float32Array = new Float32Array()) =>
+    Buffer.from(row.buffer, row.byteOffset, row.byteLength);
+  return a.length === GENERATED && a.every((row, i) => bytes(row).equals(bytes(b[i])));
 }

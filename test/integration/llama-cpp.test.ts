@@ -37,14 +37,16 @@ afterAll(async () => {
   await llama.dispose();
 });
 
-describe.each<{ type: WeightType; options: Partial<TinyModelOptions> }>([
-  { type: "f32", options: {} },
-  { type: "f32", options: { ropeFactors: true, headDim: 32 } },
-  { type: "f16", options: {} },
-  { type: "q8_0", options: {} },
-  { type: "q4_0", options: {} },
-  { type: "q4_0", options: { tied: false, kvHeads: 4 } },
-])("a $type model with $options", ({ type, options }) => {
+const models: [name: string, type: WeightType, options: Partial<TinyModelOptions>][] = [
+  ["f32", "f32", {}],
+  ["f32 with rotary factors and wide heads", "f32", { ropeFactors: true, headDim: 32 }],
+  ["f16", "f16", {}],
+  ["f16 with a head of its own and one key/value head a head", "f16", { tied: false, kvHeads: 4 }],
+  ["q8_0", "q8_0", {}],
+  ["q4_0", "q4_0", {}],
+];
+
+describe.each(models)("a SiLU model, %s", (name, type, options) => {
   let model: Model;
   let oracle: OracleModel;
   /** The prompt and what llama.cpp makes of it. */
@@ -52,7 +54,7 @@ describe.each<{ type: WeightType; options: Partial<TinyModelOptions> }>([
   let theirs: Float32Array[];
   let ours: Float32Array[];
   beforeAll(async () => {
-    const path = join(folder, `${type}-${Object.keys(options).join("-")}.gguf`);
+    const path = join(folder, `${name.replaceAll(/[ /]/g, "-")}.gguf`);
     model = await writeTinyModel(path, { ...LLAMA_LIKE, ...options, type });
     oracle = readOracleModel(model);
     const sequence = await LlamaCppSequence.load(llama, model);
