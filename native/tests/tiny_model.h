@@ -27,6 +27,7 @@ struct Recipe {
   bool down_by_neuron = true;
   bool tied = false;
   bool rope_factors = false;
+  bool attention = true;                      // false: its output projection is 0, and only FFNs change the residual
   uint32_t predictor_rank = 0;                // 0: no predictor
   uint32_t seed = 1;
 };
@@ -51,7 +52,7 @@ class TinyModel {
       add(blk + "attn_q", q, s.embd);
       add(blk + "attn_k", kv, s.embd);
       add(blk + "attn_v", kv, s.embd);
-      add(blk + "attn_output", s.embd, q);
+      add(blk + "attn_output", s.embd, q, recipe.attention ? 1.0 / q : 0);
       add_vector(blk + "ffn_norm", s.embd);
       add(blk + "ffn_gate", s.ff, s.embd);
       add(blk + "ffn_up", s.ff, s.embd);
@@ -99,9 +100,10 @@ class TinyModel {
 
   double uniform() { return static_cast<double>(random_()) / 2147483647.5 - 1; }
 
-  // Entries of variance `gain` / cols, so that activations keep their size from layer to layer.
-  void add(const std::string& name, uint32_t rows, uint32_t cols, double variance = 0) {
-    const double range = std::sqrt(3 * (variance > 0 ? variance : 1.0 / cols));
+  // Sums over a row of such entries keep the size of what they sum over.
+  void add(const std::string& name, uint32_t rows, uint32_t cols) { add(name, rows, cols, 1.0 / cols); }
+  void add(const std::string& name, uint32_t rows, uint32_t cols, double variance) {
+    const double range = std::sqrt(3 * variance);
     add(name, rows, cols, type_of(name), [&] { return range * uniform(); });
   }
   void add_vector(const std::string& name, uint32_t cols) {
