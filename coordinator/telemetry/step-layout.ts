@@ -21,17 +21,21 @@ export interface LayerLayout extends Interval {
 }
 
 export interface StepLayout extends Interval {
+  /** In order, none beginning before the end of the one before. */
   layers: LayerLayout[];
-  /** Where records outside the layers (embed, head) begin. */
+  /** Where records outside the layers (embed, head, the wait for the last layer) begin. */
   others: number[];
+  /** What follows the last layer. */
+  afterLayers: Interval;
   /** Spans this makes: the step, its layers, and one a record. */
   spans: number;
 }
 
 /**
- * A layer goes from the first start to the last end of its records. The waits of executors other than the one that
- * ran its attention do not count for that: they begin when that executor is still busy with the layer before. What
- * of them lies inside the layer is shown.
+ * A layer goes from the first start to the last end of its records, but waits do not make it longer than it is: an
+ * executor that is early begins to wait while the layer before is at work, and what of a wait lies inside its own
+ * layer is shown. That is the residual's way from one executor to another, for the one that runs attention, and all
+ * until the layer's input is there, for the others.
  */
 export function layOut(result: StepResult): StepLayout {
   const { timings } = result;
@@ -46,7 +50,14 @@ export function layOut(result: StepResult): StepLayout {
     }
   }
 
-  const step: StepLayout = { startNs: result.startNs, endNs: result.endNs, layers: [], others: [], spans: 1 };
+  const step: StepLayout = {
+    startNs: result.startNs,
+    endNs: result.endNs,
+    layers: [],
+    others: [],
+    afterLayers: result,
+    spans: 1,
+  };
   const layers = new Map<number, LayerLayout>();
   for (const at of records) {
     const number = field(timings, at, FIELD.layer);
@@ -78,12 +89,15 @@ export function layOut(result: StepResult): StepLayout {
     layer.endNs = Math.max(layer.endNs, field(timings, at, FIELD.endNs));
   }
 
-  for (const layer of layers.values()) {
-    const inside = clip(layer, step);
+  let rest: Interval = { startNs: step.startNs, endNs: step.endNs };
+  for (const layer of [...layers.values()].sort((a, b) => a.layer - b.layer)) {
+    const inside = clip(layer, rest);
     // All that is left of a layer whose records were overwritten may be somebody's wait for it.
-    if (inside !== null) step.layers.push({ ...layer, ...inside });
+    if (inside === null) continue;
+    step.layers.push({ ...layer, ...inside });
+    rest = { startNs: inside.endNs, endNs: step.endNs };
   }
-  step.layers.sort((a, b) => a.layer - b.layer);
+  step.afterLayers = rest;
   step.spans += step.others.length;
   for (const layer of step.layers) step.spans += 1 + layer.records.length;
   return step;

@@ -41,7 +41,10 @@ export function traceStepDetail(
 ): Span {
   const span = traceStep(options, layout, parent, attributes, []);
   const inStep = trace.setSpan(parent, span);
-  for (const record of layout.others) traceRecord(options, record, layout, inStep);
+  for (const record of layout.others) {
+    const isWait = PHASES[field(options.timings, record, FIELD.phase)] === "wait";
+    traceRecord(options, record, isWait ? layout.afterLayers : layout, inStep);
+  }
   for (const layer of layout.layers) traceLayer(options, layer, inStep);
   return span;
 }
