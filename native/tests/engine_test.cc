@@ -230,7 +230,9 @@ TEST(slots_do_not_see_each_other) {
   const TinyModel model({});
   const auto a = test::some_tokens(model, 5, 1), b = test::some_tokens(model, 5, 2), c = test::some_tokens(model, 5, 3);
   EngineStack stack(model, model.schedule());
-  const Logits alone_a = stack.run_sequence(a, 5), alone_b = stack.run_sequence(b, 5), alone_c = stack.run_sequence(c, 5);
+  const Logits alone_a = stack.run_sequence(a, 5);
+  const Logits alone_b = stack.run_sequence(b, 5);
+  const Logits alone_c = stack.run_sequence(c, 5);
   // Seven rows of three slots: two of a, three of b, two of c; then the rest.
   const Logits first = stack.run({{a[0], 0, 0, 1}, {a[1], 1, 0, 0}, {b[0], 0, 2, 1}, {b[1], 1, 2, 1}, {b[2], 2, 2, 1},
                                   {c[0], 0, 1, 0}, {c[1], 1, 1, 1}});

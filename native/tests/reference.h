@@ -120,7 +120,8 @@ class Reference {
 
   Vector norm(const Vector& x, const std::string& tensor) {
     const double* weight = model_.tensor(tensor).row(0);
-    const double scale = rounding_.f32(1 / std::sqrt(dot(x.data(), x.data(), x.size()) / x.size() + shape_.rms_epsilon));
+    const double mean_square = dot(x.data(), x.data(), x.size()) / x.size();
+    const double scale = rounding_.f32(1 / std::sqrt(mean_square + shape_.rms_epsilon));
     Vector y(x.size());
     for (size_t i = 0; i < x.size(); ++i) y[i] = rounding_.f32(x[i] * scale * weight[i]);
     return y;
