@@ -65,10 +65,12 @@ void CpuDevice::embed_rows(const Step& step) {
 // x += attention(x), then the FFN's input from it.
 void CpuDevice::attend(const Step& step, uint32_t layer) {
   const LayerWeights& weights = weights_.layers[layer];
+  const uint32_t cache_layer = share_.layers[layer].cache_layer;
   float* x = session_->arena.residual();
-  if (share_.layers[layer].cache_layer == 0) stages_->rope.turn_to(step);
-  uint64_t bytes = stages_->attention.run(compute_, weights.attention, *cache_, share_.layers[layer].cache_layer,
-                                          stages_->rope, step, x);
+  // The first of this executor's layers computes the angles for all of them.
+  if (cache_layer == 0) stages_->rope.turn_to(step);
+  uint64_t bytes =
+      stages_->attention.run(compute_, weights.attention, *cache_, cache_layer, stages_->rope, step, x);
   rms_norm(compute_, x, weights.ffn_norm, plan_.shape.rms_epsilon, step.rows, plan_.shape.embd,
            session_->arena.ffn_input());
   bytes += plan_.shape.embd * sizeof(float);
