@@ -40,9 +40,9 @@ export async function loadProfile(modelPath: string, shape: ModelShape): Promise
       const tensor = file.tensors.get(name);
       if (tensor === undefined) throw mismatch(`it has no tensor ${name}`);
       const { elements } = tensor;
-      if (tensor.type !== "f32" || elements !== shape.ff) {
+      if (tensor.type.name !== "F32" || elements !== shape.ff) {
         throw mismatch(
-          `${name} holds ${elements} values of type ${tensor.type}, not ${shape.ff} of type F32`,
+          `${name} holds ${elements} values of type ${tensor.type.name}, not ${shape.ff} of type F32`,
         );
       }
       const buffer = new ArrayBuffer(elements * 4);
