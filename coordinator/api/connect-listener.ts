@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { Code, ConnectError, type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
+import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import {
   compressionBrotli,
   compressionGzip,
@@ -36,7 +37,7 @@ export function connectListener(routes: (router: ConnectRouter) => void, log: Lo
     if (handler === undefined) return refuse(response, 404, `there is nothing at ${path}`);
     if (!hasAuthority(request)) return refuse(response, 400, "the request has no usable Host header");
     const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, undefined));
-    await universalResponseToNodeResponse(answer, response);
+    await universalResponseToNodeResponse(withReadableStatus(answer), response);
   };
   return (request, response) => {
     serve(request, response).catch((error: unknown) => {
@@ -46,6 +47,24 @@ export function connectListener(routes: (router: ConnectRouter) => void, log: Lo
       log.warn({ err: error }, `the connection of a request was lost: ${rawMessage}`);
       response.destroy();
     });
+  };
+}
+
+/**
+ * Connect escapes more of a status message than gRPC asks for, and grpc-js does not undo all of it: its callers would
+ * read "%2C" for every comma.
+ */
+function withReadableStatus(answer: UniversalServerResponse): UniversalServerResponse {
+  const { trailer } = answer;
+  if (trailer === undefined) return answer;
+  return {
+    ...answer,
+    // Read once the body has ended; there is no status before.
+    get trailer() {
+      const message = decodeURIComponent(trailer.get("grpc-message") ?? "");
+      if (message !== "") trailer.set("grpc-message", message.replace(/[^ -~]|%/gu, encodeURIComponent));
+      return trailer;
+    },
   };
 }
 
