@@ -1,5 +1,5 @@
 /** Logs: JSON lines for programs, short lines for people. */
-import { type Logger, pino } from "pino";
+import { type Level, type Logger, pino } from "pino";
 
 /** Logs to stderr, as JSON lines unless a person looks at a terminal. */
 export function createLog(name: string, level: string): Logger {
@@ -15,21 +15,44 @@ export function readable(line: string): string {
   const record = parseRecord(line);
   if (record === null) return line.trimEnd();
   const { level, time, msg, executor, reason, err } = record;
-  const severity = typeof level === "number" && level > 30 ? `${pino.levels.labels[level] ?? level}: ` : "";
+  const severity = level > 30 ? `${labelOf(level)}: ` : "";
   const from = typeof executor === "string" ? `${executor}: ` : "";
   const why = typeof reason === "string" ? ` (${reason})` : "";
   const cause = isErrorRecord(err) ? `: ${err.message}` : "";
   const clock = typeof time === "number" ? `${new Date(time).toLocaleTimeString("sv")} ` : "";
-  return `${clock}${severity}${from}${readable(String(msg ?? ""))}${why}${cause}`;
+  return `${clock}${severity}${from}${msg}${why}${cause}`;
 }
 
-function parseRecord(line: string): Record<string, unknown> | null {
+/** Logs a line of an executor process's own log at its own level, under the executor's name. */
+export function relay(log: Logger, executor: string, line: string): void {
+  const record = parseRecord(line);
+  if (record === null) {
+    // What is no log line is a process's last words, or the runtime's.
+    if (line.trim() !== "") log.warn({ executor }, line.trimEnd());
+    return;
+  }
+  const { level, time, pid, hostname, name, msg, ...fields } = record;
+  log[labelOf(level)]({ ...fields, executor }, msg);
+}
+
+interface LogRecord extends Record<string, unknown> {
+  level: number;
+  msg: string;
+}
+
+function parseRecord(line: string): LogRecord | null {
   if (!line.startsWith("{")) return null;
   try {
-    return JSON.parse(line) as Record<string, unknown>;
+    const record = JSON.parse(line) as Record<string, unknown>;
+    const { level, msg } = record;
+    return typeof level === "number" && typeof msg === "string" ? { ...record, level, msg } : null;
   } catch {
     return null;
   }
+}
+
+function labelOf(level: number): Level {
+  return (pino.levels.labels[level] ?? "info") as Level;
 }
 
 function isErrorRecord(value: unknown): value is { message: string } {

@@ -1,5 +1,6 @@
 /** Puts a server together: model, placement, executors, batcher, telemetry and the public port. */
 import { dirname, join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Logger } from "pino";
 import type { Activation } from "../native/index.js";
@@ -11,6 +12,7 @@ import { ExecutorGroup, GROUP_DEFAULTS } from "./executors/group.js";
 import type { GroupState } from "./executors/group-state.js";
 import type { ExecutorSource } from "./executors/member.js";
 import { chooseDevice, type GpuChoice, planExecutors } from "./executors/spawn-plan.js";
+import { relay } from "./log.js";
 import { loadModel } from "./model/load-model.js";
 import type { Model } from "./model/model.js";
 import { loadTokenizer } from "./model/tokenizer/load-tokenizer.js";
@@ -71,6 +73,7 @@ export async function startStack(
   const limits = limitsFor(model, options);
   const profile = await loadProfile(model.path, model.shape);
   const tokenizer = loadTokenizer(model.file);
+  const executors = executorSources(options, model, limits, log);
   const telemetry = await createTelemetry({
     otlpEndpoint: options.otlpEndpoint,
     traceRatio: options.traceRatio,
@@ -89,22 +92,23 @@ export async function startStack(
     if (state.kind === "failed") fail(state.error);
   };
   const group = new ExecutorGroup({
-    executors: executorSources(options, model, limits, log),
+    executors,
     model,
     limits,
-    plan: (executors) => place(model, executors, limits, profile),
+    plan: (infos) => place(model, infos, limits, profile),
     ...GROUP_DEFAULTS,
     log,
-    onExecutorLog: (executor, line) => log.info({ executor }, line),
+    onExecutorLog: (executor, line) => relay(log, executor, line),
     onState,
   });
   const batcher = new Batcher(group, tokenizer, telemetry.observer);
   const close = closer(async () => {
-    batcher.close();
-    await Promise.all([server?.close(), group.close()]);
-    await telemetry.shutdown();
+    const lastStep = batcher.close();
+    // The ends of the requests reach telemetry in the event loop's next turn.
+    const observed = lastStep.then(() => nextTurn());
+    await Promise.all([server?.close(), group.close(), observed.then(() => telemetry.shutdown())]);
   });
-  const onAbort = () => void close();
+  const onAbort = () => void group.close();
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     signal.throwIfAborted();
@@ -116,7 +120,7 @@ export async function startStack(
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
-  log.info({ address: formatAddress(server.address), model: model.name }, "serving");
+  log.info({ model: model.name }, `serving at ${formatAddress(server.address)}`);
   return { address: server.address, failed, close };
 }
 
@@ -160,28 +164,28 @@ function executorSources(
   }
   const { device, note } = chooseDevice(options.gpu);
   if (note !== null) log.warn(note);
+  if (device === "off" && options.vramBudgetBytes !== null)
+    log.warn("--vram-budget has no effect: there is no GPU executor");
   const vramBudgetBytes =
     options.vramBudgetBytes ?? Math.ceil(wholeModelBytes(model, sizes) * HOST_BUDGET_SHARE);
   if (device === "host") log.info(`the host device simulates a card with ${formatBytes(vramBudgetBytes)}`);
   const dist = dirname(dirname(fileURLToPath(import.meta.url)));
   return planExecutors({ ...options, vramBudgetBytes }, device).map(({ name, kind, args }) => ({
     name,
-    source: { kind: "spawn", executor: kind, entry: join(dist, `${kind}-executor/main.js`), args },
+    source: {
+      kind: "spawn",
+      executor: kind,
+      entry: join(dist, `${kind}-executor/main.js`),
+      args: [...args, "--log-level", log.level],
+    },
   }));
 }
 
 function logState(log: Logger, state: GroupState): void {
-  switch (state.kind) {
-    case "loading":
-      log.info(`loading: ${formatBytes(state.bytesDone)} of ${formatBytes(state.bytesTotal)}`);
-      return;
-    case "recovering":
-      log.warn({ reason: state.reason }, "recovering");
-      return;
-    case "failed":
-      log.error({ err: state.error }, "the executors are lost");
-      return;
-    default:
-      log.info(state.kind);
+  if (state.kind === "loading") {
+    log.debug(`loading: ${formatBytes(state.bytesDone)} of ${formatBytes(state.bytesTotal)}`);
+  } else if (state.kind === "ready") {
+    log.info("every executor is loaded");
   }
+  // The group logs what goes wrong, and whoever started the stack hears how it ended.
 }

@@ -2,6 +2,7 @@
 import cliProgress from "cli-progress";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { WeightType } from "../../native/index.js";
+import { ThermoclineError } from "../../proto/errors.js";
 import { formatBytes } from "../../proto/units.js";
 import { convertFolder, TEXT_KEYS } from "../model/convert/convert.js";
 import { onceInterrupted } from "./signals.js";
@@ -61,6 +62,10 @@ async function convert(folder: string, { out, type, force, metadata }: Options):
     });
     progress.stop();
     process.stderr.write(`wrote ${out}: ${formatBytes(bytes)} as ${type}\n`);
+  } catch (error) {
+    if (!interruption.signal.aborted) throw error;
+    if (error instanceof ThermoclineError) process.stderr.write(`thermocline: ${error.message}\n`);
+    throw interruption.signal.reason;
   } finally {
     progress.stop();
     interruption.release();

@@ -2,21 +2,18 @@
 import { Command } from "commander";
 import { z } from "zod";
 import { ThermoclineError } from "../../proto/errors.js";
-import {
-  FinishReason,
-  type GenerateSummary,
-  InferenceService,
-  type Token,
-} from "../../proto/gen/thermocline/v1/inference_pb.js";
+import { InferenceService } from "../../proto/gen/thermocline/v1/inference_pb.js";
 import { connect, GrpcClient } from "../../proto/grpc.js";
-import { formatSeconds } from "../../proto/units.js";
-import { layerTable } from "./layer-table.js";
-import { startPrivateStack } from "./private-stack.js";
-import { addServingOptions } from "./serving-options.js";
+import { jsonPrinter, textPrinter } from "./generate-output.js";
+import { decimal, parseOptions, whole, whole64 } from "./option-values.js";
+import { givenServingOptions, startPrivateStack } from "./private-stack.js";
+import { addServingOptions, parseServingOptions } from "./serving-options.js";
 import { onceInterrupted } from "./signals.js";
 
 /** Longest a request may take; a client that wants out sooner interrupts it. */
 const REQUEST_DEADLINE_MS = 24 * 3600 * 1000;
+/** How grpc-js begins to say that it found nobody to talk to. */
+const NO_CONNECTION = /^(No connection established|Name resolution failed|No addresses resolved)/;
 
 export function generateCommand(): Command {
   const command = new Command("generate")
@@ -35,7 +32,7 @@ export function generateCommand(): Command {
       "a running server, host:port or unix:/path (default: starts one for this call)",
     )
     .option("--layers", "prints what each layer's time went to")
-    .option("--json", "prints one JSON object a message instead of text");
+    .option("--json", "prints each message of the server as a line of JSON instead of text");
   return addServingOptions(command)
     .addHelpText(
       "after",
@@ -49,27 +46,18 @@ Examples:
     .action(async (_options: unknown, self: Command) => generate(self));
 }
 
-const number = (option: string) => z.coerce.number({ error: `${option} must be a number` });
-const whole = (option: string) =>
-  number(option)
-    .int({ error: `${option} must be a whole number` })
-    .min(0, { error: `${option} must not be negative` })
-    .max(0xffffffff, { error: `${option} is too large` });
+const MOST_UINT32 = 2 ** 32 - 1;
+
+/** The ranges are those of inference.proto. */
 const schema = z.object({
   prompt: z.string(),
-  maxTokens: whole("--max-tokens").nullable().default(null),
-  temperature: number("--temperature"),
-  topK: whole("--top-k"),
-  topP: number("--top-p"),
-  minP: number("--min-p"),
-  repeatPenalty: number("--repeat-penalty"),
-  seed: z
-    .string()
-    .regex(/^\d{1,20}$/, { error: "--seed must be a whole number from 0 to 2^64 - 1" })
-    .transform(BigInt)
-    .refine((seed) => seed < 2n ** 64n, { error: "--seed must be a whole number from 0 to 2^64 - 1" })
-    .nullable()
-    .default(null),
+  maxTokens: whole("--max-tokens", 1, MOST_UINT32).nullable().default(null),
+  temperature: decimal("--temperature", 0, 100),
+  topK: whole("--top-k", 0, MOST_UINT32),
+  topP: decimal("--top-p", 0, 1, false),
+  minP: decimal("--min-p", 0, 1),
+  repeatPenalty: decimal("--repeat-penalty", 0, 10, false),
+  seed: whole64("--seed").nullable().default(null),
   stop: z.array(z.string()).default([]),
   server: z.string().nullable().default(null),
   layers: z.boolean().default(false),
@@ -78,32 +66,54 @@ const schema = z.object({
 type GenerateOptions = z.infer<typeof schema>;
 
 async function generate(command: Command): Promise<void> {
-  const parsed = schema.safeParse(command.opts());
-  if (!parsed.success) {
-    throw new ThermoclineError(
-      "INVALID_ARGUMENT",
-      parsed.error.issues.map((issue) => issue.message).join("; "),
-    );
-  }
-  const options = parsed.data;
-  const interrupted = onceInterrupted();
-  const stack = options.server === null ? await startPrivateStack(command, interrupted.signal) : null;
+  const options = parseOptions(schema, command.opts());
+  if (options.server === null) parseServingOptions(command.opts());
+  else refuseServingOptions(command);
+  const interruption = onceInterrupted();
+  const { signal } = interruption;
   try {
-    await request(stack?.address ?? options.server ?? "", options, interrupted.signal);
+    if (options.server === null) await generatePrivately(command, options, signal);
+    else await request(options.server, options, signal);
   } catch (error) {
-    // Ctrl-C is how a reader says "enough": what was generated stands.
-    if (!interrupted.signal.aborted) throw error;
-    process.stdout.write("\n");
-    process.exitCode = 130;
+    throw signal.aborted ? signal.reason : error;
   } finally {
-    await stack?.stop();
-    interrupted.release();
+    interruption.release();
   }
+}
+
+/** With a stack of its own. */
+async function generatePrivately(
+  command: Command,
+  options: GenerateOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const stack = await startPrivateStack(command, signal);
+  try {
+    await request(stack.address, options, signal);
+  } catch (error) {
+    throw await stack.explain(error);
+  } finally {
+    await stack.stop();
+  }
+}
+
+/** What a running server serves, and on what, was decided when it was started. */
+function refuseServingOptions(command: Command): void {
+  const [given] = givenServingOptions(command);
+  if (given === undefined) return;
+  throw new ThermoclineError(
+    "INVALID_ARGUMENT",
+    `${given.flag} is for a stack of this call's own, and --server names a running one; leave one of them out`,
+  );
 }
 
 async function request(address: string, options: GenerateOptions, signal: AbortSignal): Promise<void> {
   const channel = connect(address, "--server");
   const client = new GrpcClient(InferenceService, channel);
+  const left = new AbortController();
+  // Nobody reads any more, as with `| head -1`.
+  const leave = () => left.abort();
+  process.stdout.on("error", leave);
   try {
     const responses = client.serverStream(
       "generate",
@@ -121,63 +131,28 @@ async function request(address: string, options: GenerateOptions, signal: AbortS
         stop: options.stop,
         layerSummary: options.layers,
       },
-      { deadlineMs: REQUEST_DEADLINE_MS, signal },
+      { deadlineMs: REQUEST_DEADLINE_MS, signal: AbortSignal.any([signal, left.signal]) },
     );
-    const printer = options.json ? jsonPrinter() : textPrinter(options);
-    for await (const { event } of responses) {
-      if (event.case === "token") printer.token(event.value);
-      else if (event.case === "summary") printer.summary(event.value);
+    const printer = options.json ? jsonPrinter() : textPrinter(options.prompt, options.layers);
+    try {
+      for await (const response of responses) printer.print(response);
+    } finally {
+      printer.end();
     }
+  } catch (error) {
+    if (!left.signal.aborted) throw describeSilence(error, address);
   } finally {
     channel.close();
+    process.stdout.off("error", leave);
   }
 }
 
-interface Printer {
-  token(token: Token): void;
-  summary(summary: GenerateSummary): void;
-}
-
-function textPrinter(options: GenerateOptions): Printer {
-  process.stdout.write(options.prompt);
-  return {
-    token: ({ text }) => process.stdout.write(text),
-    summary: (summary) => {
-      process.stdout.write(`${summary.text}\n`);
-      process.stderr.write(
-        `${options.layers ? `\n${layerTable(summary.layers)}\n` : ""}\n${summaryLine(summary)}\n`,
-      );
-    },
-  };
-}
-
-function jsonPrinter(): Printer {
-  const print = (value: unknown) =>
-    process.stdout.write(
-      `${JSON.stringify(value, (key, field: unknown) => (key.startsWith("$") ? undefined : typeof field === "bigint" ? String(field) : field))}\n`,
-    );
-  return {
-    token: (token) => print({ token }),
-    summary: (summary) =>
-      print({ summary: { ...summary, finishReason: FinishReason[summary.finishReason] } }),
-  };
-}
-
-const FINISHED: Record<FinishReason, string> = {
-  [FinishReason.UNSPECIFIED]: "ended",
-  [FinishReason.END_OF_SEQUENCE]: "the model ended the text",
-  [FinishReason.STOP]: "a stop string was met",
-  [FinishReason.MAX_TOKENS]: "--max-tokens were generated",
-  [FinishReason.CONTEXT_FULL]: "the context is full",
-};
-
-function summaryLine(summary: GenerateSummary): string {
-  return [
-    `${summary.promptTokens} prompt + ${summary.generatedTokens} generated tokens`,
-    `first after ${formatSeconds(summary.timeToFirstTokenS)}`,
-    `then ${summary.decodeTokensPerS.toFixed(1)} tokens/s`,
-    `seed ${summary.seed}`,
-    ...(summary.traceId === "" ? [] : [`trace ${summary.traceId}`]),
-    FINISHED[summary.finishReason],
-  ].join(", ");
+/** The channel's own words for a server that is not there name neither it nor a remedy. */
+function describeSilence(error: unknown, address: string): unknown {
+  if (!(error instanceof ThermoclineError) || !NO_CONNECTION.test(error.message)) return error;
+  return new ThermoclineError(
+    "UNAVAILABLE",
+    `no server answers at ${address}; start one with \`thermocline serve\`, or leave --server out`,
+    { cause: error },
+  );
 }

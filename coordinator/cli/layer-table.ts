@@ -17,6 +17,7 @@ const COLUMNS = [
 
 /** Medians in microseconds over the request's decode steps; shares are of the sum over layers. */
 export function layerTable(layers: readonly LayerSummary[]): string {
+  if (layers.length === 0) return "no layer was timed: that takes a decode step, so at least two tokens";
   const sum = layers.reduce((total, layer) => total + layer.totalUs, 0);
   const rows = layers.map((layer) => [
     String(layer.layer),

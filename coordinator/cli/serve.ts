@@ -1,7 +1,9 @@
 /** `thermocline serve`: the coordinator as a process. */
+import { rmdirSync } from "node:fs";
+import { dirname } from "node:path";
 import { Command, Option } from "commander";
 import { dieWithParent } from "../../native/index.js";
-import { formatAddress, parseAddress } from "../../proto/address.js";
+import { type Address, formatAddress, parseAddress } from "../../proto/address.js";
 import { createLog } from "../log.js";
 import { startStack } from "../stack.js";
 import { addServingOptions, parseServingOptions } from "./serving-options.js";
@@ -18,14 +20,14 @@ interface ServeOptions {
 export function serveCommand(): Command {
   const command = new Command("serve")
     .description("Starts the server: a coordinator, and the executors it watches.")
-    .option("--listen <address>", "host:port or unix:/path", "127.0.0.1:50051")
+    .option("--listen <address>", "host:port (port 0: any free one) or unix:/path", "127.0.0.1:50051")
     .addOption(
       new Option("--executor <address...>", "uses these running executors instead of starting any").conflicts(
         ["gpu", "cpuExecutors", "threads", "vramBudget"],
       ),
     );
   return addServingOptions(command)
-    .option("--with-parent", "ends when stdin ends", false)
+    .option("--with-parent", "ends when stdin ends, and removes its socket's folder", false)
     .addOption(
       new Option("--log-level <level>", "least level that is logged, as JSON lines on stderr")
         .choices(LOG_LEVELS)
@@ -35,6 +37,9 @@ export function serveCommand(): Command {
     .addHelpText(
       "after",
       `
+When requests are answered, one line is printed: {"ready":"ADDRESS"}.
+SIGINT and SIGTERM end the server and all that it started within 2 s.
+
 Examples:
   thermocline serve --model model.gguf --vram-budget 8GiB --otlp-endpoint http://127.0.0.1:4317
   thermocline serve --gpu off --threads 8
@@ -48,31 +53,51 @@ async function serve(command: Command): Promise<void> {
   const options = parseServingOptions(command.opts());
   const address = parseAddress(listen, "--listen");
   const log = createLog("coordinator", logLevel);
-  const { signal } = onceInterrupted();
-  const over = new Promise<void>((resolve) => {
-    signal.addEventListener("abort", () => resolve(), { once: true });
-    if (!withParent) return;
-    dieWithParent();
-    process.stdin
-      .on("end", resolve)
-      .on("error", () => resolve())
-      .resume();
-  });
-  const stop = new AbortController();
-  void over.then(() => stop.abort());
-  const stack = await startStack(options, address, log, stop.signal).catch((error: unknown) => {
-    if (!stop.signal.aborted) throw error;
-    return null;
-  });
-  if (stack === null) return leave(0);
-  process.stdout.write(`{"ready":"${formatAddress(stack.address)}"}\n`);
-  const failure = await Promise.race([over.then(() => null), stack.failed]);
-  await stack.close();
-  if (failure !== null) process.stderr.write(`thermocline: ${failure.message}\n`);
-  leave(failure === null ? 0 : 1);
+  const stop = stopSignal(withParent);
+  try {
+    const stack = await startStack(options, address, log, stop);
+    process.stdout.write(`${JSON.stringify({ ready: formatAddress(stack.address) })}\n`);
+    const failure = await Promise.race([aborted(stop), stack.failed]);
+    await stack.close();
+    if (failure !== null) throw failure;
+  } catch (error) {
+    if (!stop.aborted) throw error;
+  } finally {
+    if (withParent) removeFolderOf(address);
+    // While it is read, the process goes on.
+    process.stdin.pause();
+  }
+  // A client may still hold a connection half open.
+  process.exit(0);
 }
 
-/** Ends the process although a client may still hold a connection half open. */
-function leave(code: number): never {
-  process.exit(code);
+/** Aborted when the server is to end. */
+function stopSignal(withParent: boolean): AbortSignal {
+  const stop = new AbortController();
+  const end = () => stop.abort();
+  onceInterrupted().signal.addEventListener("abort", end, { once: true });
+  if (withParent) {
+    dieWithParent();
+    process.stdin.once("end", end).once("close", end).once("error", end).resume();
+  }
+  return stop.signal;
+}
+
+function aborted(signal: AbortSignal): Promise<null> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(null);
+    else signal.addEventListener("abort", () => resolve(null), { once: true });
+  });
+}
+
+/** The parent made it for this server's socket, and may have been killed. */
+function removeFolderOf(address: Address): void {
+  if (address.kind !== "unix") return;
+  try {
+    rmdirSync(dirname(address.path));
+  } catch (error) {
+    // The parent lives and was faster, or keeps something else in it.
+    const code = error instanceof Error && "code" in error ? error.code : null;
+    if (code !== "ENOENT" && code !== "ENOTEMPTY") throw error;
+  }
 }

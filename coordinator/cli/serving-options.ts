@@ -5,6 +5,7 @@ import { ThermoclineError } from "../../proto/errors.js";
 import { parseBytes } from "../../proto/units.js";
 import { bundledModelPath } from "../model/bundled.js";
 import type { StackOptions } from "../stack.js";
+import { decimal, parseOptions, whole } from "./option-values.js";
 
 export function addServingOptions(command: Command): Command {
   return command
@@ -33,56 +34,54 @@ export function addServingOptions(command: Command): Command {
     .option("--trace-ratio <share>", "share of requests to trace, 0 to 1", "1");
 }
 
-const count = (option: string, least: number, most: number) =>
-  z.coerce
-    .number({ error: `${option} must be a whole number from ${least} to ${most}` })
-    .int({ error: `${option} must be a whole number from ${least} to ${most}` })
-    .min(least, { error: `${option} must be a whole number from ${least} to ${most}` })
-    .max(most, { error: `${option} must be a whole number from ${least} to ${most}` });
-
 const schema = z.object({
   model: z.string().nullable().default(null),
   activation: z.enum(["relu", "relu2", "silu"]).nullable().default(null),
   gpu: z.enum(["auto", "cuda", "host", "off"]),
   vramBudget: z.string().nullable().default(null),
-  cpuExecutors: count("--cpu-executors", 1, 64),
-  threads: count("--threads", 1, 1024).nullable().default(null),
-  ctx: count("--ctx", 2, 2 ** 20)
+  cpuExecutors: whole("--cpu-executors", 1, 64),
+  threads: whole("--threads", 1, 1024).nullable().default(null),
+  ctx: whole("--ctx", 2, 2 ** 20)
     .nullable()
     .default(null),
-  slots: count("--slots", 1, 256),
+  slots: whole("--slots", 1, 256),
   executor: z.array(z.string()).default([]),
-  otlpEndpoint: z
-    .url({ error: "--otlp-endpoint must be a URL such as http://127.0.0.1:4317" })
-    .nullable()
-    .default(null),
-  traceRatio: z.coerce
-    .number({ error: "--trace-ratio must be a number from 0 to 1" })
-    .min(0, { error: "--trace-ratio must be a number from 0 to 1" })
-    .max(1, { error: "--trace-ratio must be a number from 0 to 1" }),
+  otlpEndpoint: z.string().nullable().default(null),
+  traceRatio: decimal("--trace-ratio", 0, 1),
 });
 
 /** Checks what commander collected. @throws ThermoclineError INVALID_ARGUMENT */
 export function parseServingOptions(raw: unknown): StackOptions {
-  const parsed = schema.safeParse(raw);
-  if (!parsed.success) {
-    throw new ThermoclineError(
-      "INVALID_ARGUMENT",
-      parsed.error.issues.map((issue) => issue.message).join("; "),
-    );
-  }
-  const options = parsed.data;
+  const options = parseOptions(schema, raw);
   return {
     modelPath: options.model ?? bundledModelPath(),
     activation: options.activation,
     gpu: options.gpu,
-    vramBudgetBytes: options.vramBudget === null ? null : parseBytes(options.vramBudget, "--vram-budget"),
+    vramBudgetBytes: options.vramBudget === null ? null : parseBudget(options.vramBudget),
     cpuExecutors: options.cpuExecutors,
     threads: options.threads,
     contextLength: options.ctx,
     slots: options.slots,
     executorAddresses: options.executor,
-    otlpEndpoint: options.otlpEndpoint,
+    otlpEndpoint: options.otlpEndpoint === null ? null : parseEndpoint(options.otlpEndpoint),
     traceRatio: options.traceRatio,
   };
+}
+
+/** To executors a budget of 0 means none, which is nothing a person would mean by it. */
+function parseBudget(text: string): number {
+  const bytes = parseBytes(text, "--vram-budget");
+  if (bytes > 0) return bytes;
+  throw new ThermoclineError(
+    "INVALID_ARGUMENT",
+    `--vram-budget is "${text}"; give at least one byte, or --gpu off to run without a GPU executor`,
+  );
+}
+
+function parseEndpoint(text: string): string {
+  if (URL.canParse(text) && /^https?:\/\//.test(text)) return text;
+  throw new ThermoclineError(
+    "INVALID_ARGUMENT",
+    `--otlp-endpoint is "${text}"; give the URL of an OTLP/gRPC receiver, such as http://127.0.0.1:4317`,
+  );
 }

@@ -1,20 +1,39 @@
-/** SIGINT and SIGTERM as an abort signal. */
+/** SIGINT and SIGTERM as an abort signal, and as an exit code. */
+import { constants } from "node:os";
+
+/** Within this time a second signal is taken for the same one: npm passes on what the terminal sent to all. */
+const SAME_SIGNAL_MS = 500;
 
 export interface Interruption {
-  /** Aborted by the first SIGINT or SIGTERM. */
+  /** Aborted by the first SIGINT or SIGTERM; its reason is an {@link Interrupted}. */
   signal: AbortSignal;
   /** Gives the signals back their usual effect. */
   release(): void;
 }
 
-/** From the second signal on, the process ends at once, as if nobody listened. */
+/** The end of a command that a signal asked for: no failure, but not success either. */
+export class Interrupted extends Error {
+  override readonly name = "Interrupted";
+  /** 128 + the signal's number, as shells have it. */
+  readonly exitCode: number;
+
+  constructor(signal: "SIGINT" | "SIGTERM") {
+    super(`interrupted by ${signal}`);
+    this.exitCode = 128 + constants.signals[signal];
+  }
+}
+
+/** A second signal, later than {@link SAME_SIGNAL_MS}, ends the process at once, as if nobody listened. */
 export function onceInterrupted(): Interruption {
   const controller = new AbortController();
-  const listener = () => {
-    release();
-    controller.abort();
+  let timer: NodeJS.Timeout | null = null;
+  const listener = (signal: "SIGINT" | "SIGTERM") => {
+    if (controller.signal.aborted) return;
+    timer = setTimeout(release, SAME_SIGNAL_MS).unref();
+    controller.abort(new Interrupted(signal));
   };
   const release = () => {
+    if (timer !== null) clearTimeout(timer);
     process.off("SIGINT", listener);
     process.off("SIGTERM", listener);
   };
