@@ -298,7 +298,7 @@ export async function measureBandwidth(threads: number, bytes: number, seconds: 
   return call((addon) => addon.measureBandwidth(threads, bytes, seconds));
 }
 
-/** Has the kernel send this process SIGTERM when its parent dies. */
+/** Has the kernel send this process SIGTERM when its parent dies; a parent that is dead already goes unnoticed. */
 export function dieWithParent(): void {
   call((addon) => addon.dieWithParent());
 }

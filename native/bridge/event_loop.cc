@@ -15,18 +15,21 @@ using Installed = std::shared_ptr<EventLoop>;
 
 }  // namespace
 
-void EventLoop::install(Napi::Env env) { env.SetInstanceData(new Installed(std::make_shared<EventLoop>(env))); }
+void EventLoop::install(Napi::Env env) {
+  env.SetInstanceData(new Installed(std::make_shared<EventLoop>(env)));
+}
 
 const std::shared_ptr<EventLoop>& EventLoop::of(Napi::Env env) { return *env.GetInstanceData<Installed>(); }
 
-// Clean-up hooks run last in, first out. Ours must come after the queue's own, so that no thread is left when the
-// queue goes away.
+// Clean-up hooks run last in, first out: ours is added after the queue's own, so that no thread is left when the queue
+// goes away.
 EventLoop::EventLoop(Napi::Env env) : env_(env) {
-  check(env, napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "thermocline"), 0, 1, nullptr,
-                                             nullptr, this, &EventLoop::dispatch, &queue_));
+  const auto name = Napi::String::New(env, "thermocline");
+  check(env, napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this,
+                                             &EventLoop::dispatch, &queue_));
   check(env, napi_unref_threadsafe_function(env, queue_));
-  check(env, napi_add_env_cleanup_hook(
-                 env, [](void* loop) { static_cast<EventLoop*>(loop)->shut_down(); }, this));
+  const auto shut_down = [](void* loop) { static_cast<EventLoop*>(loop)->shut_down(); };
+  check(env, napi_add_env_cleanup_hook(env, shut_down, this));
 }
 
 EventLoop::Pending EventLoop::promise(Napi::Function callback) {

@@ -17,6 +17,8 @@ Residency read_residency(const Argument& residency) {
   return static_cast<Residency>(residency.choice({"mapped", "resident"}));
 }
 
+int read_cpu(const Argument& cpu) { return static_cast<int>(cpu.integer(INT32_MAX)); }
+
 const Kernels* read_instruction_set(const Argument& set) {
   if (set.is_null()) return &best_kernels();
   const auto chosen = static_cast<InstructionSet>(set.choice({"scalar", "avx2"}));
@@ -92,7 +94,7 @@ EngineOptions read_options(const Argument& options) {
       .residency = read_residency(options.field("residency")),
       .budget_bytes = options.field("budgetBytes").integer(UINT64_MAX),
       .threads = options.field("threads").uint32(),
-      .pin_to = options.field("pinTo").elements([](const Argument& cpu) { return static_cast<int>(cpu.integer(INT32_MAX)); }),
+      .pin_to = options.field("pinTo").elements(read_cpu),
       .kernels = read_instruction_set(options.field("instructionSet")),
   };
 }
