@@ -47,7 +47,10 @@ export async function loadProfile(modelPath: string, shape: ModelShape): Promise
       }
       const buffer = new ArrayBuffer(elements * 4);
       await handle.read(new Uint8Array(buffer), 0, elements * 4, tensor.offset);
-      counts.push(new Float32Array(buffer));
+      const layerCounts = new Float32Array(buffer);
+      const odd = layerCounts.findIndex((count) => !(count >= 0 && count < Number.POSITIVE_INFINITY));
+      if (odd >= 0) throw mismatch(`${name}[${odd}] is ${layerCounts[odd]}, which is no count`);
+      counts.push(layerCounts);
     }
     return { path, tokens: file.metadata.integer("thermocline.profile.tokens"), counts };
   } finally {
