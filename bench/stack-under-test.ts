@@ -1,0 +1,173 @@
+/** A whole stack without its public port: spawned executors, the group that runs steps on them, and the batcher. */
+import { dirname, join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { ROOT_CONTEXT } from "@opentelemetry/api";
+import { ExecutorGroup, GROUP_DEFAULTS, type GroupOptions } from "../coordinator/executors/group.js";
+import { planExecutors } from "../coordinator/executors/spawn-plan.js";
+import { createLog, relay } from "../coordinator/log.js";
+import { loadModel } from "../coordinator/model/load-model.js";
+import { loadTokenizer } from "../coordinator/model/tokenizer/load-tokenizer.js";
+import { place, wholeModelBytes } from "../coordinator/placement/place.js";
+import { loadProfile } from "../coordinator/placement/profile.js";
+import { Batcher } from "../coordinator/schedule/batcher.js";
+import type { GenerationSummary, SamplingParams } from "../coordinator/schedule/generation.js";
+import { createTelemetry, type Telemetry } from "../coordinator/telemetry/telemetry.js";
+import { ThermoclineError } from "../proto/errors.js";
+import { type RecordedStep, RecordingRunner } from "./recording-runner.js";
+
+/** What hot neurons run on. */
+export type Device = "off" | "host";
+
+export interface StackOptions {
+  modelPath: string;
+  device: Device;
+  /** URL of an OTLP/gRPC receiver, or null for no telemetry. */
+  otlpEndpoint: string | null;
+}
+
+/** What one request did. */
+export interface Generation {
+  /** Its steps that decoded, in order: each took one row. */
+  steps: RecordedStep[];
+  summary: GenerationSummary;
+}
+
+export const GREEDY: SamplingParams = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repeatPenalty: 1,
+  seed: 7n,
+};
+export const SAMPLED: SamplingParams = { ...GREEDY, temperature: 0.8, topP: 0.95 };
+
+const PROMPT = "Once upon a time";
+// The defaults of `thermocline serve`; see coordinator/stack.ts and coordinator/cli/serving-options.ts.
+const SLOTS = 4;
+const MAX_ROWS = 64;
+const MOST_CONTEXT = 4096;
+const HOST_BUDGET_SHARE = 0.5;
+const TRACE_RATIO = 1;
+
+export class StackUnderTest {
+  private constructor(
+    private readonly group: ExecutorGroup,
+    private readonly runner: RecordingRunner,
+    private readonly batcher: Batcher,
+    private readonly telemetry: Telemetry,
+    private readonly promptTokens: readonly number[],
+  ) {}
+
+  /**
+   * Starts it as `thermocline serve` would, with every other option at its default.
+   * @throws ThermoclineError; nothing is left behind then
+   */
+  static async open({ modelPath, device, otlpEndpoint }: StackOptions): Promise<StackUnderTest> {
+    const model = await loadModel(modelPath, { activation: null });
+    const limits = {
+      maxRows: MAX_ROWS,
+      maxLogitRows: SLOTS,
+      slots: SLOTS,
+      contextLength: Math.min(model.trainedContextLength, MOST_CONTEXT),
+    };
+    const profile = await loadProfile(model.path, model.shape);
+    const tokenizer = loadTokenizer(model.file);
+    const log = createLog("bench", "warn");
+    const group = new ExecutorGroup({
+      executors: executorSources(device, Math.ceil(wholeModelBytes(model, limits) * HOST_BUDGET_SHARE)),
+      model,
+      limits,
+      plan: (executors) => place(model, executors, limits, profile),
+      ...GROUP_DEFAULTS,
+      log,
+      onExecutorLog: (executor, line) => relay(log, executor, line),
+      onState: () => undefined,
+    });
+    const telemetry = await createTelemetry({
+      otlpEndpoint,
+      traceRatio: TRACE_RATIO,
+      model: model.name,
+      executors: () => group.placement?.schedule.executors ?? [],
+      log,
+    });
+    try {
+      await group.open();
+    } catch (error) {
+      await telemetry.shutdown();
+      throw error;
+    }
+    const runner = new RecordingRunner(group);
+    const batcher = new Batcher(runner, tokenizer, telemetry.observer);
+    return new StackUnderTest(group, runner, batcher, telemetry, tokenizer.encode(PROMPT, true, false));
+  }
+
+  /** Generates exactly `tokens` tokens for one request, alone. @throws ThermoclineError */
+  async generate(tokens: number, sampling: SamplingParams, signal: AbortSignal): Promise<Generation> {
+    const { contextLength } = this.runner.limits;
+    const prompt = this.promptTokens.length;
+    if (prompt + tokens > contextLength) {
+      throw new ThermoclineError(
+        "INVALID_ARGUMENT",
+        `--tokens is ${tokens}, and a context of ${contextLength} has room for ${contextLength - prompt} after the ` +
+          "prompt; give at most that",
+      );
+    }
+    this.runner.clear();
+    const events = this.batcher.generate({
+      promptTokens: this.promptTokens,
+      maxTokens: tokens,
+      sampling,
+      stop: [],
+      topLogprobs: 0,
+      logprobs: false,
+      layerSummary: false,
+      ignoreEos: true,
+      signal,
+      traceContext: ROOT_CONTEXT,
+    });
+    for await (const event of events) {
+      if (event.kind === "token") continue;
+      const steps = this.runner.steps.filter(({ position }) => position >= prompt);
+      return { steps, summary: event.summary };
+    }
+    throw new ThermoclineError("INTERNAL", "the generation ended without a summary");
+  }
+
+  async close(): Promise<void> {
+    const lastStep = this.batcher.close();
+    await Promise.all([lastStep, this.group.close()]);
+    // The ends of requests reach telemetry in the event loop's next turn.
+    await nextTurn();
+    await this.telemetry.shutdown();
+  }
+}
+
+function executorSources(device: Device, vramBudgetBytes: number): GroupOptions["executors"] {
+  const dist = join(dirname(fileURLToPath(import.meta.url)), "..");
+  const options = { gpu: device, vramBudgetBytes, cpuExecutors: 1, threads: null };
+  return planExecutors(options, device).map(({ name, kind, args }) => ({
+    name,
+    source: {
+      kind: "spawn",
+      executor: kind,
+      entry: join(dist, `${kind}-executor/main.js`),
+      args: [...args, "--log-level", "warn"],
+    },
+  }));
+}
+
+/** Opens a stack for each of `options`, and closes them all when `work` is done. */
+export async function withStacks<T>(
+  options: readonly StackOptions[],
+  work: (stacks: StackUnderTest[]) => Promise<T>,
+): Promise<T> {
+  const stacks: StackUnderTest[] = [];
+  try {
+    for (const each of options) stacks.push(await StackUnderTest.open(each));
+    return await work(stacks);
+  } finally {
+    await Promise.all(stacks.map((stack) => stack.close()));
+  }
+}

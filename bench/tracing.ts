@@ -1,0 +1,94 @@
+/**
+ * What tracing costs: the time for a token with an OTLP receiver at the default sampling, against without one. Two
+ * stacks without one compete as well: how much they differ is what this measurement cannot see.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { ThermoclineError } from "../proto/errors.js";
+import { type Benchmark, type BenchmarkContext, type Figure, medianFigure } from "./benchmark.js";
+import type { SinkTally } from "./otlp-sink.js";
+import { startSink } from "./sink-process.js";
+import { type Device, GREEDY, type StackUnderTest, withStacks } from "./stack-under-test.js";
+import { distribution, interleaved } from "./statistics.js";
+
+const DEVICES: readonly Device[] = ["off", "host"];
+/** Longer than spans wait for their batch: what a turn leaves to export is then as much as it found. */
+const SETTLE_MS = 1_200;
+const TURN_MS = 2_000;
+
+export const tracing: Benchmark = async (context) => {
+  const figures: Figure[] = [];
+  for (const device of DEVICES) figures.push(...(await overheadOn(device, context)));
+  return figures;
+};
+
+async function overheadOn(device: Device, context: BenchmarkContext): Promise<Figure[]> {
+  const { runs, modelPath, progress, signal } = context;
+  const off: Turn[] = [];
+  const offAgain: Turn[] = [];
+  const on: Turn[] = [];
+  const sink = await startSink();
+  const stack = (otlpEndpoint: string | null) => ({ modelPath, device, otlpEndpoint });
+  let tally: SinkTally;
+  try {
+    await withStacks([stack(null), stack(null), stack(sink.url)], async (stacks) => {
+      const turns = [off, offAgain, on];
+      const contenders = stacks.map((stack, index) => ({ stack, turns: turns[index] ?? [] }));
+      for (const [turn, contender] of interleaved(contenders, runs).entries()) {
+        progress(`tracing, --gpu ${device}: turn ${turn + 1} of ${runs * contenders.length}`);
+        await generateFor(SETTLE_MS, contender.stack, context);
+        contender.turns.push(await generateFor(TURN_MS, contender.stack, context));
+        await delay(SETTLE_MS, null, { signal });
+      }
+    });
+  } finally {
+    tally = await sink.stop();
+  }
+  if (tally.traceExports === 0) {
+    throw new ThermoclineError(
+      "INTERNAL",
+      "no trace arrived, so its cost was not measured; see the log above",
+    );
+  }
+  const where = `--gpu ${device}`;
+  return [
+    medianFigure(`tracing's share of a token's time, ${where}`, "%", distribution(overheads(off, on))),
+    medianFigure(`the same, untraced by untraced, ${where}`, "%", distribution(overheads(off, offAgain))),
+    medianFigure(`coordinator's CPU time a token, untraced, ${where}`, "µs", distribution(cpuUs(off))),
+    medianFigure(`coordinator's CPU time a token, traced, ${where}`, "µs", distribution(cpuUs(on))),
+  ];
+}
+
+/** Means over the tokens of one turn. */
+export interface Turn {
+  usPerToken: number;
+  /** The coordinator runs in this process. */
+  cpuUsPerToken: number;
+}
+
+async function generateFor(
+  ms: number,
+  stack: StackUnderTest,
+  { tokens, signal }: BenchmarkContext,
+): Promise<Turn> {
+  const start = performance.now();
+  const cpuStart = process.cpuUsage();
+  let generated = 0;
+  while (performance.now() - start < ms) {
+    await stack.generate(tokens, GREEDY, signal);
+    generated += tokens;
+  }
+  const { user, system } = process.cpuUsage(cpuStart);
+  return {
+    usPerToken: (1000 * (performance.now() - start)) / generated,
+    cpuUsPerToken: (user + system) / generated,
+  };
+}
+
+/** How much longer a token takes than in the baseline's turn of the same round, in percent. */
+export function overheads(baseline: readonly Turn[], turns: readonly Turn[]): number[] {
+  return turns.map(({ usPerToken }, round) => 100 * (usPerToken / (baseline[round]?.usPerToken ?? NaN) - 1));
+}
+
+function cpuUs(turns: readonly Turn[]): number[] {
+  return turns.map(({ cpuUsPerToken }) => cpuUsPerToken);
+}
