@@ -1,4 +1,5 @@
 /** Connect's handlers as a request listener of Node's HTTP servers. */
+import { setMaxListeners } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { Code, ConnectError, type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
@@ -22,9 +23,17 @@ export type Listener = (
 /**
  * In place of connect-node's own adapter, which lets a request without a Host header end the process and writes to
  * the console.
+ * @param shutdownSignal ends all calls with its reason when aborted
  */
-export function connectListener(routes: (router: ConnectRouter) => void, log: Logger): Listener {
+export function connectListener(
+  routes: (router: ConnectRouter) => void,
+  shutdownSignal: AbortSignal,
+  log: Logger,
+): Listener {
+  // Every call listens to it.
+  setMaxListeners(0, shutdownSignal);
   const router = createConnectRouter({
+    shutdownSignal,
     readMaxBytes: MOST_REQUEST_BYTES,
     acceptCompression: [compressionGzip, compressionBrotli],
   });

@@ -16,8 +16,11 @@ export function muxPort(http1: Http1Server, http2: Http2Server, timeoutMs: numbe
   http1.removeAllListeners("connection");
   http1.on("connection", (socket: Socket) => {
     sniff(socket, timeoutMs, (speaksHttp2) => {
-      if (speaksHttp2) http2.emit("connection", socket);
-      else for (const take of takers) take.call(http1, socket);
+      if (speaksHttp2) {
+        // An HTTP/1.1 client may close its side and still read the answer; of an HTTP/2 client that is the end.
+        socket.allowHalfOpen = false;
+        http2.emit("connection", socket);
+      } else for (const take of takers) take.call(http1, socket);
     });
   });
 }

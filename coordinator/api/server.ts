@@ -4,6 +4,7 @@ import { createServer as createHttp2Server, type ServerHttp2Session } from "node
 import type { Socket } from "node:net";
 import type { ConnectRouter } from "@connectrpc/connect";
 import type { Address } from "../../proto/address.js";
+import { ThermoclineError } from "../../proto/errors.js";
 import { Health as HealthDescription } from "../../proto/gen/health/v1/health_pb.js";
 import { InferenceService } from "../../proto/gen/thermocline/v1/inference_pb.js";
 import { connectListener } from "./connect-listener.js";
@@ -18,11 +19,13 @@ export interface PublicServer {
   readonly address: Address;
   /** Answers health checks; it is not serving at first. */
   setServing(serving: boolean): void;
-  /** Takes no more calls, gives those at work {@link CLOSE_GRACE_MS}, then cuts all connections. Idempotent. */
+  /** Takes no more calls, gives those at work {@link CLOSE_GRACE_MS}, then ends them with UNAVAILABLE. Idempotent. */
   close(): Promise<void>;
 }
 
 export const CLOSE_GRACE_MS = 500;
+/** What the last answers get to reach their clients before connections are cut. */
+const CUT_DELAY_MS = 100;
 /** A client sends its first bytes at once; what is quiet for longer is no client. */
 const FIRST_BYTES_TIMEOUT_MS = 10_000;
 /** Quiet connections are probed after this long, so that those of vanished clients do not stay for ever. */
@@ -39,7 +42,8 @@ export async function startServer(
     router.service(HealthDescription, health.service);
     addReflection(router, [InferenceService, HealthDescription]);
   };
-  const listener = connectListener(routes, dependencies.log);
+  const cut = new AbortController();
+  const listener = connectListener(routes, cut.signal, dependencies.log);
   const http1 = createHttp1Server(
     { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS },
     listener,
@@ -63,11 +67,15 @@ export async function startServer(
     // Its listening socket is everybody's, so it is closed when the last connection is, of either protocol.
     const closed = new Promise<void>((resolve) => http1.close(() => resolve()));
     for (const session of sessions) session.close();
-    const timer = setTimeout(() => {
-      for (const socket of sockets) socket.destroy();
+    const endCalls = setTimeout(() => {
+      cut.abort(new ThermoclineError("UNAVAILABLE", "the server is shutting down"));
     }, CLOSE_GRACE_MS);
+    const endConnections = setTimeout(() => {
+      for (const socket of sockets) socket.destroy();
+    }, CLOSE_GRACE_MS + CUT_DELAY_MS);
     await closed;
-    clearTimeout(timer);
+    clearTimeout(endCalls);
+    clearTimeout(endConnections);
   };
   let closing: Promise<void> | null = null;
   return {

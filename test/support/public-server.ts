@@ -83,6 +83,8 @@ export interface TestServer {
   target: string;
   runner: FakeStepRunner;
   batcher: Batcher;
+  /** The signals of the requests that reached the batcher. */
+  signals: AbortSignal[];
   /** Lines that were logged. */
   log: string[];
   close(): Promise<void>;
@@ -96,6 +98,7 @@ export async function startTestServer(
   const sizes = { maxRows: 64, maxLogitRows: 16, slots: 4, contextLength: 2000, ...limits };
   const runner = new FakeStepRunner(sizes);
   const batcher = new Batcher(runner, fakeTokenizer, NOOP_OBSERVER);
+  const signals: AbortSignal[] = [];
   const log: string[] = [];
   const sink = new Writable({
     write(line, _encoding, done) {
@@ -107,7 +110,12 @@ export async function startTestServer(
     // The service reads no more of a model than this.
     model: TEST_MODEL as unknown as Model,
     tokenizer: fakeTokenizer,
-    batcher,
+    batcher: {
+      generate(request) {
+        signals.push(request.signal);
+        return batcher.generate(request);
+      },
+    },
     group: { placement: TEST_PLACEMENT },
     limits: sizes,
     profile: null,
@@ -123,6 +131,7 @@ export async function startTestServer(
     target: formatAddress(server.address),
     runner,
     batcher,
+    signals,
     log,
     close: async () => {
       const stopped = batcher.close();

@@ -332,14 +332,8 @@ describe("while a step is at work", () => {
   async function held() {
     const server = await fresh({ slots: 1 });
     server.runner.holdFrom = 1;
-    const signals: AbortSignal[] = [];
-    const generate = server.batcher.generate.bind(server.batcher);
-    server.batcher.generate = (asked) => {
-      signals.push(asked.signal);
-      return generate(asked);
-    };
     const slotIsFree = async () => {
-      await until(() => signals[0]?.aborted === true, "the end arrived");
+      await until(() => server.signals[0]?.aborted === true, "the end arrived");
       server.runner.release();
       const { tokens } = await read(
         grpcClient(server).generate({ promptTokens: [9], maxTokens: 2, ignoreEos: true }),
