@@ -6,8 +6,7 @@ import { fileURLToPath } from "node:url";
 
 const BUF = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "node_modules/.bin/buf");
 const METHOD = "thermocline.v1.InferenceService/Generate";
-/** No call of the trial takes longer; a call that does is ended and fails. */
-const DEADLINE_MS = 60_000;
+const DEADLINE_S = 60;
 
 /** @throws Error when the client is not installed */
 export function checkClient() {
@@ -17,16 +16,16 @@ export function checkClient() {
 /**
  * @param {number} port of the server on 127.0.0.1
  * @param {object} request a GenerateRequest as JSON
- * @param {(tokens: number) => void} [onToken] called at each token with how many came so far
+ * @param {{onToken?: (tokens: number) => void, deadlineS?: number}} [options] `onToken` is called at each token with
+ *   how many came so far
  * @returns {Promise<{text: string, tokens: number, summary: object | null, error: {code: string, message: string} | null}>}
  *   what came, and the status if it was not OK
  */
-export function generate(port, request, onToken = () => undefined) {
+export function generate(port, request, { onToken = () => undefined, deadlineS = DEADLINE_S } = {}) {
   const url = `http://127.0.0.1:${port}/${METHOD}`;
-  const options = ["--protocol", "grpc", "--http2-prior-knowledge", "--data", JSON.stringify(request)];
-  const child = spawn(BUF, ["curl", ...options, url], {
+  const options = ["--protocol", "grpc", "--http2-prior-knowledge", "--timeout", `${deadlineS}s`];
+  const child = spawn(BUF, ["curl", ...options, "--data", JSON.stringify(request), url], {
     stdio: ["ignore", "pipe", "pipe"],
-    timeout: DEADLINE_MS,
   });
   const result = { text: "", tokens: 0, summary: null, error: null };
   onMessages(child.stdout, ({ token, summary }) => {

@@ -32,10 +32,10 @@ export class Stack {
     this.#environment = { ...process.env, THERMOCLINE_PORT: port, THERMOCLINE_JAEGER_PORT: tracesPort };
   }
 
-  /** Runs a compose command; what it prints is shown when it fails. */
-  async compose(...args) {
+  /** Runs a compose command. @returns what it printed @throws Error with what it printed */
+  compose(...args) {
     const [command, options] = this.#compose;
-    await run(command, [...options, ...args], this.#environment);
+    return run(command, [...options, ...args], this.#environment);
   }
 
   /** What `docker inspect` says of a service's container. */
@@ -121,7 +121,7 @@ function run(command, args, env) {
     }
     child.on("error", reject);
     child.on("close", (code) => {
-      if (code === 0) resolve();
+      if (code === 0) resolve(output);
       else reject(new Error(`${command} ${args.join(" ")} failed:\n${output}`));
     });
   });
