@@ -5,6 +5,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -134,6 +135,8 @@ async function buildNative(progress) {
     progress("configuring");
     const cmakeJs = join("node_modules", "cmake-js", "bin", "cmake-js");
     await run(process.execPath, [cmakeJs, "compile", "-d", "native"], {
+      // make, unlike ninja, builds one file at a time unless told otherwise.
+      env: { CMAKE_BUILD_PARALLEL_LEVEL: String(availableParallelism()), ...process.env },
       onLine: (line) => {
         // make counts in percent, ninja in files.
         const counted = /^\[\s*(\d+%|\d+\/\d+)\]/.exec(line);
