@@ -19,7 +19,8 @@ export const file_thermocline_v1_inference: GenFile = /*@__PURE__*/
  */
 export type GenerateRequest = Message<"thermocline.v1.GenerateRequest"> & {
   /**
-   * The text to continue. Either this or `prompt_tokens` must be given, not both.
+   * The text to continue. Either this or `prompt_tokens` must be given, not both. Special tokens written out in it,
+   * such as "</s>", are read as those tokens.
    *
    * @generated from field: string prompt = 1;
    */
@@ -423,6 +424,8 @@ export const LayerSummarySchema: GenMessage<LayerSummary> = /*@__PURE__*/
  */
 export type TokenizeRequest = Message<"thermocline.v1.TokenizeRequest"> & {
   /**
+   * Special tokens written out in it, such as "</s>", are read as those tokens.
+   *
    * @generated from field: string text = 1;
    */
   text: string;
