@@ -94,7 +94,10 @@ const failures = fc.array(fc.record({ step: fc.nat({ max: 60 }), awayTurns: fc.n
   maxLength: 4,
 });
 
-property.prop([limits, fc.array(arrival, { minLength: 1, maxLength: 10 }), failures], { numRuns: 100, seed: 1 })(
+property.prop([limits, fc.array(arrival, { minLength: 1, maxLength: 10 }), failures], {
+  numRuns: 100,
+  seed: 1,
+})(
   "when executors are lost and come back, requests fail or get their lone run",
   async (sizes, arrivals, plannedFailures) => {
     const runner = new FakeStepRunner(sizes);
