@@ -10,7 +10,7 @@ import { ExecutorService } from "../proto/gen/thermocline/v1/executor_pb.js";
 import { serviceDefinition } from "../proto/grpc.js";
 import type { Device } from "./device.js";
 import { Executor } from "./executor.js";
-import { holdLifeline } from "./lifeline.js";
+import { Lifeline } from "./lifeline.js";
 import { listen, removeSocket } from "./listener.js";
 import type { ProcessOptions } from "./options.js";
 import { executorService } from "./service.js";
@@ -43,16 +43,22 @@ export async function runExecutor(device: Device, options: ProcessOptions, log: 
   server.addService(serviceDefinition(ExecutorService), executorService(executor));
   health.addToServer(server);
 
+  let lifeline: Lifeline | null = null;
   const end = new EndOfProcess(log, options.listen, async () => {
     health.setStatus("", "NOT_SERVING");
     health.setStatus(ExecutorService.typeName, "NOT_SERVING");
     await executor.drain(STEP_GRACE_MS);
     await closeServer(server);
+    if (lifeline?.isBreaking) await lifeline.ended;
   });
-  process.on("SIGTERM", () => end.onSignal("SIGTERM"));
-  process.on("SIGINT", () => end.onSignal("SIGINT"));
+  const onSignal = (signal: NodeJS.Signals) => {
+    if (lifeline?.isBreaking) end.onParentLost();
+    else end.onSignal(signal);
+  };
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
   if (options.withParent) {
-    holdLifeline(process.stdin, () => {
+    lifeline = new Lifeline(process.stdin, () => {
       if (executor.state.kind === "serving") executor.state.serving.arena.abort("the coordinator was lost");
       end.onParentLost();
     });
@@ -89,7 +95,7 @@ class EndOfProcess {
     this.begin(signal);
   }
 
-  /** The kernel's SIGTERM for a dead parent comes along with this, so it does not count as a signal. */
+  /** Called by each of the kernel's SIGTERMs for a dying parent, too: one comes with each of its threads that ends. */
   onParentLost(): void {
     this.parentLost = true;
     this.begin("the parent was lost");

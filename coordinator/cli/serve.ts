@@ -5,7 +5,6 @@ import { Command, Option } from "commander";
 import { dieWithParent } from "../../native/index.js";
 import { type Address, formatAddress, parseAddress } from "../../proto/address.js";
 import { createLog } from "../log.js";
-import { startStack } from "../stack.js";
 import { addServingOptions, parseServingOptions } from "./serving-options.js";
 import { onceInterrupted } from "./signals.js";
 
@@ -55,6 +54,8 @@ async function serve(command: Command): Promise<void> {
   const log = createLog("coordinator", logLevel);
   const stop = stopSignal(withParent);
   try {
+    // Half of the program, without which the other commands start in half the time.
+    const { startStack } = await import("../stack.js");
     const stack = await startStack(options, address, log, stop);
     process.stdout.write(`${JSON.stringify({ ready: formatAddress(stack.address) })}\n`);
     const failure = await Promise.race([aborted(stop), stack.failed]);

@@ -1,8 +1,11 @@
 /** SIGINT and SIGTERM as an abort signal, and as an exit code. */
 import { constants } from "node:os";
 
-/** Within this time a second signal is taken for the same one: npm passes on what the terminal sent to all. */
-const SAME_SIGNAL_MS = 500;
+/**
+ * Within this time further signals are taken for the same one: npm passes on what the terminal has sent to everybody,
+ * and a dying parent sends one with each of its threads.
+ */
+const SAME_SIGNAL_MS = 1000;
 
 export interface Interruption {
   /** Aborted by the first SIGINT or SIGTERM; its reason is an {@link Interrupted}. */
