@@ -5,6 +5,7 @@ import {
   type GetPlacementResponseSchema,
 } from "../../proto/gen/thermocline/v1/inference_pb.js";
 import type { Placement } from "../executors/group.js";
+import { executorName } from "../telemetry/executor-names.js";
 
 const KINDS = { cpu: ExecutorKind.CPU, gpu: ExecutorKind.GPU } as const;
 
@@ -14,8 +15,8 @@ export function toPlacementResponse(
 ): MessageInitShape<typeof GetPlacementResponseSchema> {
   return {
     policy,
-    executors: executors.map(({ name, kind, device, memory, budgetBytes, threads }) => ({
-      name,
+    executors: executors.map(({ kind, device, memory, budgetBytes, threads }, index) => ({
+      name: executorName(index, schedule.executors),
       kind: KINDS[kind],
       device,
       weightBytes: BigInt(memory.weightBytes),

@@ -171,7 +171,6 @@ export class ExecutorGroup implements StepRunner {
   /** @param findHung whether an executor may hang in the arena for ever */
   private recover(reason: string, findHung: boolean): void {
     if (this.state.kind !== "ready") return;
-    this.options.log.error({ reason }, "recovering");
     this.status.become({ kind: "recovering", reason });
     this.arena?.abort(reason);
     if (Date.now() - this.readySince > WELL_AFTER_MS) this.failuresInARow = 0;

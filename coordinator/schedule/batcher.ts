@@ -13,9 +13,11 @@ export interface BatcherOptions {
   maxQueued: number;
   /** Events a request's reader may be behind; then its slot is left out of steps until it has caught up. */
   maxBacklog: number;
+  /** How long requests wait for executors that are away. */
+  patienceMs: number;
 }
 
-export const BATCHER_DEFAULTS: BatcherOptions = { maxQueued: 64, maxBacklog: 32 };
+export const BATCHER_DEFAULTS: BatcherOptions = { maxQueued: 64, maxBacklog: 32, patienceMs: 30_000 };
 
 /**
  * One loop runs one step after the other. Between a step's end and the next one's start it samples and plans, nothing
@@ -217,21 +219,40 @@ export class Batcher {
     this.wake = null;
   }
 
+  /** Ends the requests that wait when executors stay away for too long. */
   private async untilReady(): Promise<void> {
+    const { patienceMs } = this.options;
+    let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {
       this.stopWaiting = resolve;
+      timer = setTimeout(() => {
+        this.failQueued(
+          new ThermoclineError(
+            "UNAVAILABLE",
+            `no step could be run for ${patienceMs / 1000} s because executors are away or still load; the server's ` +
+              "log says which, and requests are answered when they are back",
+          ),
+        );
+        resolve();
+      }, patienceMs);
       this.runner.ready().then(resolve, (error: unknown) => {
         this.stop(asStepError(error));
         resolve();
       });
     });
+    clearTimeout(timer);
     this.stopWaiting = null;
+  }
+
+  private failQueued(error: ThermoclineError): void {
+    for (const sequence of [...this.queue]) sequence.fail(error);
   }
 
   private stop(error: ThermoclineError): void {
     if (this.stopped !== null) return;
     this.stopped = error;
-    for (const sequence of [...this.occupants(), ...this.queue]) sequence.fail(error);
+    this.failAll(error);
+    this.failQueued(error);
     this.stopWaiting?.();
     this.wake?.();
   }

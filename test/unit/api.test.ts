@@ -308,8 +308,22 @@ test("the placement counts each layer's neurons by executor", async () => {
     create(GetPlacementResponseSchema, {
       policy: "in-order",
       executors: [
-        { name: "gpu", kind: ExecutorKind.GPU, device: "host", ...memory, budgetBytes: 4096n, threads: 1 },
-        { name: "cpu", kind: ExecutorKind.CPU, device: "cpu", ...memory, budgetBytes: 0n, threads: 2 },
+        {
+          name: "gpu-executor",
+          kind: ExecutorKind.GPU,
+          device: "host",
+          ...memory,
+          budgetBytes: 4096n,
+          threads: 1,
+        },
+        {
+          name: "cpu-executor-0",
+          kind: ExecutorKind.CPU,
+          device: "cpu",
+          ...memory,
+          budgetBytes: 0n,
+          threads: 2,
+        },
       ],
       layers: [
         { layer: 0, attentionExecutor: 0, neurons: [3, 2] },

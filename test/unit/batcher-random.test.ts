@@ -1,6 +1,6 @@
 import { fc, test as property } from "@fast-check/vitest";
 import { expect } from "vitest";
-import { Batcher } from "../../coordinator/schedule/batcher.js";
+import { BATCHER_DEFAULTS, Batcher } from "../../coordinator/schedule/batcher.js";
 import { NOOP_OBSERVER } from "../../coordinator/telemetry/noop.js";
 import type { StepRow } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
@@ -78,7 +78,11 @@ property.prop([limits, fc.array(arrival, { minLength: 1, maxLength: 12 })], { nu
   "whoever comes, leaves or reads slowly: each gets its lone run",
   async (sizes, arrivals) => {
     const runner = new FakeStepRunner(sizes);
-    const batcher = new Batcher(runner, fakeTokenizer, NOOP_OBSERVER, { maxQueued: 100, maxBacklog: 3 });
+    const batcher = new Batcher(runner, fakeTokenizer, NOOP_OBSERVER, {
+      ...BATCHER_DEFAULTS,
+      maxQueued: 100,
+      maxBacklog: 3,
+    });
     const played = await play(batcher, arrivals);
     await batcher.close();
     for (const one of played) {
@@ -110,7 +114,11 @@ property.prop([limits, fc.array(arrival, { minLength: 1, maxLength: 10 }), failu
       }
       return run(rows);
     };
-    const batcher = new Batcher(runner, fakeTokenizer, NOOP_OBSERVER, { maxQueued: 100, maxBacklog: 3 });
+    const batcher = new Batcher(runner, fakeTokenizer, NOOP_OBSERVER, {
+      ...BATCHER_DEFAULTS,
+      maxQueued: 100,
+      maxBacklog: 3,
+    });
     const played = await play(batcher, arrivals);
     await batcher.close();
     for (const one of played) {

@@ -403,6 +403,17 @@ describe("back-pressure", () => {
   });
 });
 
+describe("while executors are away", () => {
+  test("those who wait are told so after a while, and later ones are answered", async () => {
+    const { runner, batcher } = start({}, { patienceMs: 20 });
+    runner.loseCaches();
+    const { error } = await collect(batcher.generate(request({})));
+    expect(error).toMatchObject({ code: "UNAVAILABLE", message: expect.stringContaining("0.02 s") });
+    runner.recover();
+    expect(await collect(batcher.generate(request({})))).toMatchObject(loneRun(request({}), 40));
+  });
+});
+
 describe("close", () => {
   test("ends requests in slots and in the queue, refuses new ones, and waits for the step at hand", async () => {
     const { runner, batcher } = start({ slots: 1 });
