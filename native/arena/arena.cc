@@ -177,10 +177,10 @@ std::optional<StepFailure> Arena::failure() const { return state_->failures().fa
 
 float* Arena::ffn_input() { return state_->at<float>(state_->layout.ffn_input); }
 uint64_t* Arena::active_set() { return state_->at<uint64_t>(state_->layout.active_set); }
-float* Arena::partial_sum(uint32_t executor) {
+double* Arena::partial_sum(uint32_t executor) {
   state_->check_executor(executor);
-  const uint64_t floats = uint64_t{state_->options.max_rows} * state_->options.embd;
-  return state_->at<float>(state_->layout.partial_sums) + executor * floats;
+  const uint64_t sums = uint64_t{state_->options.max_rows} * state_->options.embd;
+  return state_->at<double>(state_->layout.partial_sums) + executor * sums;
 }
 float* Arena::residual() { return state_->at<float>(state_->layout.residual); }
 float* Arena::logits() { return state_->at<float>(state_->layout.logits); }

@@ -75,9 +75,10 @@ class Arena {
   std::optional<StepFailure> failure() const;
 
   // Regions, row-major. One layer at a time uses them: a layer's merge comes after every read of what it replaces.
+  // Partial sums are f64, and the merge rounds once, so that it does not matter how a sum was divided.
   float* ffn_input();                      // [max_rows][embd] normed input of the FFN
   uint64_t* active_set();                  // [max_rows][(ff + 63) / 64] bit n: the predictor took neuron n for active
-  float* partial_sum(uint32_t executor);   // [max_rows][embd] this executor's neurons' share of the FFN output
+  double* partial_sum(uint32_t executor);  // [max_rows][embd] this executor's neurons' share of the FFN output
   float* residual();                       // [max_rows][embd] the residual, when it moves between executors
   float* logits();                         // [max_logit_rows][vocab]
   TimingRing ring(uint32_t executor);

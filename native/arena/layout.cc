@@ -61,7 +61,7 @@ ArenaLayout layout_of(const ArenaOptions& o) {
   layout.rings = place(o.executors * layout.ring_bytes);
   layout.ffn_input = place(activations);
   layout.active_set = place(rows * ((uint64_t{o.ff} + 63) / 64) * sizeof(uint64_t));
-  layout.partial_sums = place(o.executors * activations);
+  layout.partial_sums = place(o.executors * rows * o.embd * sizeof(double));
   layout.residual = place(activations);
   layout.logits = place(uint64_t{o.max_logit_rows} * o.vocab * sizeof(float));
   layout.bytes = end;

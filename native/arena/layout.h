@@ -16,7 +16,7 @@ struct ArenaLayout {
   uint64_t rings;          // for each executor a TimingRing::Header and a Slot [ring_capacity]
   uint64_t ffn_input;      // float [max_rows][embd]
   uint64_t active_set;     // uint64_t [max_rows][(ff + 63) / 64]
-  uint64_t partial_sums;   // float [executors][max_rows][embd]
+  uint64_t partial_sums;   // double [executors][max_rows][embd]
   uint64_t residual;       // float [max_rows][embd]
   uint64_t logits;         // float [max_logit_rows][vocab]
   uint64_t bytes;
@@ -32,7 +32,7 @@ ArenaLayout layout_of(const ArenaOptions& options);
 // The start of every arena, written once by its creator.
 struct ArenaHeader {
   static constexpr uint64_t kMagic = 0x4e494c434f4d5254;  // "TRMOCLIN"
-  static constexpr uint32_t kVersion = 1;                 // raised by every change of the layout
+  static constexpr uint32_t kVersion = 2;                 // raised by every change of the layout
 
   uint64_t magic;
   uint32_t version;

@@ -51,59 +51,97 @@ struct F16 {
   }
 };
 
-// Adds in one fixed order.
-float total(const __m256* sums) {
-  const __m256 all = _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
-  __m128 part = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
-  part = _mm_add_ps(part, _mm_movehl_ps(part, part));
-  return _mm_cvtss_f32(_mm_add_ss(part, _mm_movehdup_ps(part)));
-}
+// Eight sums of products in f32, which FMA adds without rounding them first. total() adds in one fixed order.
+struct F32Sums {
+  using Number = float;
+  __m256 lanes = _mm256_setzero_ps();
 
-template <typename Element>
-float dot(const void* weights, const void* x, size_t cols) {
+  static F32Sums load(const float* y) { return {_mm256_loadu_ps(y)}; }
+  void store(float* y) const { _mm256_storeu_ps(y, lanes); }
+  void add_product(__m256 a, __m256 b) { lanes = _mm256_fmadd_ps(a, b, lanes); }
+
+  static float total(const F32Sums* sums) {
+    const __m256 all = _mm256_add_ps(_mm256_add_ps(sums[0].lanes, sums[1].lanes),
+                                     _mm256_add_ps(sums[2].lanes, sums[3].lanes));
+    __m128 part = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    part = _mm_add_ps(part, _mm_movehl_ps(part, part));
+    return _mm_cvtss_f32(_mm_add_ss(part, _mm_movehdup_ps(part)));
+  }
+};
+
+// Eight sums in f64 of products rounded to f32.
+struct F64Sums {
+  using Number = double;
+  __m256d low = _mm256_setzero_pd(), high = _mm256_setzero_pd();
+
+  static F64Sums load(const double* y) { return {_mm256_loadu_pd(y), _mm256_loadu_pd(y + kLanes / 2)}; }
+  void store(double* y) const {
+    _mm256_storeu_pd(y, low);
+    _mm256_storeu_pd(y + kLanes / 2, high);
+  }
+  void add_product(__m256 a, __m256 b) {
+    const __m256 products = _mm256_mul_ps(a, b);
+    low = _mm256_add_pd(low, _mm256_cvtps_pd(_mm256_castps256_ps128(products)));
+    high = _mm256_add_pd(high, _mm256_cvtps_pd(_mm256_extractf128_ps(products, 1)));
+  }
+
+  static double total(const F64Sums* sums) {
+    const __m256d low = _mm256_add_pd(_mm256_add_pd(sums[0].low, sums[1].low), _mm256_add_pd(sums[2].low, sums[3].low));
+    const __m256d high =
+        _mm256_add_pd(_mm256_add_pd(sums[0].high, sums[1].high), _mm256_add_pd(sums[2].high, sums[3].high));
+    const __m256d all = _mm256_add_pd(low, high);
+    const __m128d part = _mm_add_pd(_mm256_castpd256_pd128(all), _mm256_extractf128_pd(all, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(part, _mm_unpackhi_pd(part, part)));
+  }
+};
+
+template <typename Element, typename Sums>
+typename Sums::Number dot(const void* weights, const void* x, size_t cols) {
   const uint8_t* w = bytes_of(weights);
   const uint8_t* v = bytes_of(x);
-  __m256 sums[kSums] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+  Sums sums[kSums];
   size_t i = 0;
   for (; i + kSums * kLanes <= cols; i += kSums * kLanes) {
     for (size_t k = 0; k < kSums; ++k) {
       const size_t at = i + k * kLanes;
-      sums[k] = _mm256_fmadd_ps(Element::load(w + at * Element::kBytes), F32::load(v + at * F32::kBytes), sums[k]);
+      sums[k].add_product(Element::load(w + at * Element::kBytes), F32::load(v + at * F32::kBytes));
     }
   }
   for (; i + kLanes <= cols; i += kLanes) {
-    sums[0] = _mm256_fmadd_ps(Element::load(w + i * Element::kBytes), F32::load(v + i * F32::kBytes), sums[0]);
+    sums[0].add_product(Element::load(w + i * Element::kBytes), F32::load(v + i * F32::kBytes));
   }
   if (i < cols) {
     const __m256 w_rest = Element::load_first(w + i * Element::kBytes, cols - i);
-    sums[1] = _mm256_fmadd_ps(w_rest, F32::load_first(v + i * F32::kBytes, cols - i), sums[1]);
+    sums[1].add_product(w_rest, F32::load_first(v + i * F32::kBytes, cols - i));
   }
-  return total(sums);
+  return Sums::total(sums);
 }
 
-template <typename Element>
-void add_scaled(float scale, const void* weights, float* y, size_t cols) {
+// y[0..8) += scale * weights
+template <typename Sums>
+void add_scaled_lanes(__m256 scale, __m256 weights, typename Sums::Number* y) {
+  Sums sums = Sums::load(y);
+  sums.add_product(scale, weights);
+  sums.store(y);
+}
+
+template <typename Element, typename Sums>
+void add_scaled(float scale, const void* weights, typename Sums::Number* y, size_t cols) {
+  using Number = typename Sums::Number;
   const uint8_t* w = bytes_of(weights);
   const __m256 scales = _mm256_set1_ps(scale);
   size_t i = 0;
-  for (; i + kLanes <= cols; i += kLanes) {
-    const __m256 sum = _mm256_fmadd_ps(scales, Element::load(w + i * Element::kBytes), _mm256_loadu_ps(y + i));
-    _mm256_storeu_ps(y + i, sum);
-  }
+  for (; i + kLanes <= cols; i += kLanes) add_scaled_lanes<Sums>(scales, Element::load(w + i * Element::kBytes), y + i);
   if (i < cols) {
-    const __m256i mask = first_lanes(cols - i);
-    const __m256 w_rest = Element::load_first(w + i * Element::kBytes, cols - i);
-    _mm256_maskstore_ps(y + i, mask, _mm256_fmadd_ps(scales, w_rest, _mm256_maskload_ps(y + i, mask)));
+    Number rest[kLanes] = {};
+    __builtin_memcpy(rest, y + i, (cols - i) * sizeof(Number));
+    add_scaled_lanes<Sums>(scales, Element::load_first(w + i * Element::kBytes, cols - i), rest);
+    __builtin_memcpy(y + i, rest, (cols - i) * sizeof(Number));
   }
 }
 
 // A weight block's scale in every lane.
 __m256 block_scale(const uint8_t* block) { return _mm256_cvtph_ps(_mm_set1_epi16(load<int16_t>(block))); }
-
-// y[0..8) += scale * quants
-void add_scaled_lanes(__m256 scale, __m256i quants, float* y) {
-  _mm256_storeu_ps(y, _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(quants), _mm256_loadu_ps(y)));
-}
 
 // 16-bit sums of two products to 32-bit sums of four.
 __m256i widen(__m256i pair_sums) { return _mm256_madd_epi16(pair_sums, _mm256_set1_epi16(1)); }
@@ -118,10 +156,11 @@ struct Q8_0 {
     return widen(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)));
   }
 
-  static void add_scaled(__m256 scale, const uint8_t* block, float* y) {
+  template <typename Sums>
+  static void add_scaled(__m256 scale, const uint8_t* block, typename Sums::Number* y) {
     for (size_t j = 0; j < kBlock; j += kLanes) {
       const __m128i quants = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(block + kWeightQuants + j));
-      add_scaled_lanes(scale, _mm256_cvtepi8_epi32(quants), y + j);
+      add_scaled_lanes<Sums>(scale, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(quants)), y + j);
     }
   }
 };
@@ -137,48 +176,49 @@ struct Q4_0 {
     return widen(_mm256_sub_epi16(_mm256_maddubs_epi16(quants, x), _mm256_maddubs_epi16(_mm256_set1_epi8(8), x)));
   }
 
-  static void add_scaled(__m256 scale, const uint8_t* block, float* y) {
+  template <typename Sums>
+  static void add_scaled(__m256 scale, const uint8_t* block, typename Sums::Number* y) {
     const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + kWeightQuants));
     // A nibble with its top bit flipped is q - 8 in two's complement.
     const __m128i nibbles = _mm_xor_si128(packed, _mm_set1_epi8(static_cast<char>(0x88)));
     const __m256i first = _mm256_cvtepi8_epi32(nibbles);
     const __m256i second = _mm256_cvtepi8_epi32(_mm_srli_si128(nibbles, kLanes));
-    add_scaled_lanes(scale, _mm256_srai_epi32(_mm256_slli_epi32(first, 28), 28), y);
-    add_scaled_lanes(scale, _mm256_srai_epi32(_mm256_slli_epi32(second, 28), 28), y + kLanes);
-    add_scaled_lanes(scale, _mm256_srai_epi32(first, 4), y + 2 * kLanes);
-    add_scaled_lanes(scale, _mm256_srai_epi32(second, 4), y + 3 * kLanes);
+    add_scaled_lanes<Sums>(scale, _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(first, 28), 28)), y);
+    add_scaled_lanes<Sums>(scale, _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(second, 28), 28)), y + kLanes);
+    add_scaled_lanes<Sums>(scale, _mm256_cvtepi32_ps(_mm256_srai_epi32(first, 4)), y + 2 * kLanes);
+    add_scaled_lanes<Sums>(scale, _mm256_cvtepi32_ps(_mm256_srai_epi32(second, 4)), y + 3 * kLanes);
   }
 };
 
-template <typename Block>
-__m256 add_block_dot(const uint8_t* w, const uint8_t* x, __m256 sum) {
+template <typename Block, typename Sums>
+void add_block_dot(const uint8_t* w, const uint8_t* x, Sums& sums) {
   const __m256 scale = _mm256_mul_ps(block_scale(w), _mm256_set1_ps(load<float>(x)));
   const __m256i quants = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + kActivationQuants));
-  return _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(Block::products(w, quants)), sum);
+  sums.add_product(scale, _mm256_cvtepi32_ps(Block::products(w, quants)));
 }
 
-template <typename Block>
-float dot_blocks(const void* weights, const void* x, size_t cols) {
+template <typename Block, typename Sums>
+typename Sums::Number dot_blocks(const void* weights, const void* x, size_t cols) {
   const uint8_t* w = bytes_of(weights);
   const uint8_t* v = bytes_of(x);
   const size_t blocks = cols / kBlock;
-  __m256 sums[kSums] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+  Sums sums[kSums];
   size_t i = 0;
   for (; i + kSums <= blocks; i += kSums) {
     for (size_t k = 0; k < kSums; ++k) {
-      sums[k] = add_block_dot<Block>(w + (i + k) * Block::kBytes, v + (i + k) * kActivationBytes, sums[k]);
+      add_block_dot<Block>(w + (i + k) * Block::kBytes, v + (i + k) * kActivationBytes, sums[k]);
     }
   }
-  for (; i < blocks; ++i) sums[0] = add_block_dot<Block>(w + i * Block::kBytes, v + i * kActivationBytes, sums[0]);
-  return total(sums);
+  for (; i < blocks; ++i) add_block_dot<Block>(w + i * Block::kBytes, v + i * kActivationBytes, sums[0]);
+  return Sums::total(sums);
 }
 
-template <typename Block>
-void add_scaled_blocks(float scale, const void* weights, float* y, size_t cols) {
+template <typename Block, typename Sums>
+void add_scaled_blocks(float scale, const void* weights, typename Sums::Number* y, size_t cols) {
   const uint8_t* w = bytes_of(weights);
   const __m256 scales = _mm256_set1_ps(scale);
   for (size_t i = 0; i < cols; i += kBlock, w += Block::kBytes) {
-    Block::add_scaled(_mm256_mul_ps(scales, block_scale(w)), w, y + i);
+    Block::template add_scaled<Sums>(_mm256_mul_ps(scales, block_scale(w)), w, y + i);
   }
 }
 
@@ -242,8 +282,12 @@ void to_f16(const float* x, uint16_t* y, size_t cols) {
 
 const Kernels kAvx2Kernels = {
     .instruction_set = InstructionSet::avx2,
-    .dot = {dot<F32>, dot<F16>, dot_blocks<Q8_0>, dot_blocks<Q4_0>},
-    .add_scaled = {add_scaled<F32>, add_scaled<F16>, add_scaled_blocks<Q8_0>, add_scaled_blocks<Q4_0>},
+    .dot = {dot<F32, F32Sums>, dot<F16, F32Sums>, dot_blocks<Q8_0, F32Sums>, dot_blocks<Q4_0, F32Sums>},
+    .add_scaled = {add_scaled<F32, F32Sums>, add_scaled<F16, F32Sums>,
+                   add_scaled_blocks<Q8_0, F32Sums>, add_scaled_blocks<Q4_0, F32Sums>},
+    .wide_dot = {dot<F32, F64Sums>, dot<F16, F64Sums>, dot_blocks<Q8_0, F64Sums>, dot_blocks<Q4_0, F64Sums>},
+    .accumulate = {add_scaled<F32, F64Sums>, add_scaled<F16, F64Sums>,
+                   add_scaled_blocks<Q8_0, F64Sums>, add_scaled_blocks<Q4_0, F64Sums>},
     .quantize = quantize,
     .to_f16 = to_f16,
 };

@@ -41,6 +41,12 @@ struct Kernels {
   float (*dot[kWeightTypes])(const void* weights, const void* x, size_t cols);
   // y[i] += scale * weights[i]
   void (*add_scaled[kWeightTypes])(float scale, const void* weights, float* y, size_t cols);
+  // The same in sums of f64. What is added up is rounded to f32 first and does not depend on where a sum begins or
+  // ends, so sums over the same weights that were divided or ordered in another way are the same once rounded to f32
+  // (docs/decisions/same-tokens-everywhere.md). accumulate() adds the same numbers in every instruction set: a quant
+  // times its block's f32(scale * block's scale).
+  double (*wide_dot[kWeightTypes])(const void* weights, const void* x, size_t cols);
+  void (*accumulate[kWeightTypes])(float scale, const void* weights, double* y, size_t cols);
   void (*quantize)(const float* x, Q8Activation* y, size_t cols);
   // IEEE half precision, rounded to nearest even.
   void (*to_f16)(const float* x, uint16_t* y, size_t cols);

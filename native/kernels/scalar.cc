@@ -31,9 +31,11 @@ const uint8_t* bytes_of(const void* data) { return static_cast<const uint8_t*>(d
 
 float load_f32(const uint8_t* row, size_t index) { return load<float>(row + sizeof(float) * index); }
 
-void add_f32(float value, float* row, size_t index) {
-  uint8_t* at = reinterpret_cast<uint8_t*>(row) + sizeof(float) * index;
-  store(load<float>(at) + value, at);
+// Adds in the precision of the row.
+template <typename Number>
+void add_to(Number* row, size_t index, float value) {
+  uint8_t* at = reinterpret_cast<uint8_t*>(row) + sizeof(Number) * index;
+  store(load<Number>(at) + value, at);
 }
 
 struct F32 {
@@ -44,11 +46,12 @@ struct F16 {
   static float at(const uint8_t* row, size_t index) { return from_f16(load<uint16_t>(row + sizeof(uint16_t) * index)); }
 };
 
-template <typename Element>
-float dot(const void* weights, const void* x, size_t cols) {
+// Products are f32, their sums Numbers.
+template <typename Element, typename Number>
+Number dot(const void* weights, const void* x, size_t cols) {
   const uint8_t* w = bytes_of(weights);
   const uint8_t* v = bytes_of(x);
-  float sums[kLanes] = {};
+  Number sums[kLanes] = {};
   size_t i = 0;
   for (; i + kLanes <= cols; i += kLanes) {
     for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] += Element::at(w, i + lane) * load_f32(v, i + lane);
@@ -57,10 +60,10 @@ float dot(const void* weights, const void* x, size_t cols) {
   return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-template <typename Element>
-void add_scaled(float scale, const void* weights, float* y, size_t cols) {
+template <typename Element, typename Number>
+void add_scaled(float scale, const void* weights, Number* y, size_t cols) {
   const uint8_t* w = bytes_of(weights);
-  for (size_t i = 0; i < cols; ++i) add_f32(scale * Element::at(w, i), y, i);
+  for (size_t i = 0; i < cols; ++i) add_to(y, i, scale * Element::at(w, i));
 }
 
 struct Q8_0 {
@@ -79,11 +82,11 @@ struct Q4_0 {
   }
 };
 
-template <typename Block>
-float dot_blocks(const void* weights, const void* x, size_t cols) {
+template <typename Block, typename Number>
+Number dot_blocks(const void* weights, const void* x, size_t cols) {
   const uint8_t* w = bytes_of(weights);
   const uint8_t* v = bytes_of(x);
-  float sum = 0.0f;
+  Number sum = 0;
   for (size_t i = 0; i < cols; i += kBlock, w += Block::kBytes, v += kActivationBytes) {
     int8_t w_quants[kBlock], x_quants[kBlock];
     Block::unpack(w, w_quants);
@@ -95,14 +98,14 @@ float dot_blocks(const void* weights, const void* x, size_t cols) {
   return sum;
 }
 
-template <typename Block>
-void add_scaled_blocks(float scale, const void* weights, float* y, size_t cols) {
+template <typename Block, typename Number>
+void add_scaled_blocks(float scale, const void* weights, Number* y, size_t cols) {
   const uint8_t* w = bytes_of(weights);
   for (size_t i = 0; i < cols; i += kBlock, w += Block::kBytes) {
     int8_t quants[kBlock];
     Block::unpack(w, quants);
     const float block_scale = scale * from_f16(load<uint16_t>(w));
-    for (size_t j = 0; j < kBlock; ++j) add_f32(block_scale * static_cast<float>(quants[j]), y, i + j);
+    for (size_t j = 0; j < kBlock; ++j) add_to(y, i + j, block_scale * static_cast<float>(quants[j]));
   }
 }
 
@@ -145,8 +148,12 @@ void to_f16_row(const float* x, uint16_t* y, size_t cols) {
 
 const Kernels kScalarKernels = {
     .instruction_set = InstructionSet::scalar,
-    .dot = {dot<F32>, dot<F16>, dot_blocks<Q8_0>, dot_blocks<Q4_0>},
-    .add_scaled = {add_scaled<F32>, add_scaled<F16>, add_scaled_blocks<Q8_0>, add_scaled_blocks<Q4_0>},
+    .dot = {dot<F32, float>, dot<F16, float>, dot_blocks<Q8_0, float>, dot_blocks<Q4_0, float>},
+    .add_scaled = {add_scaled<F32, float>, add_scaled<F16, float>,
+                   add_scaled_blocks<Q8_0, float>, add_scaled_blocks<Q4_0, float>},
+    .wide_dot = {dot<F32, double>, dot<F16, double>, dot_blocks<Q8_0, double>, dot_blocks<Q4_0, double>},
+    .accumulate = {add_scaled<F32, double>, add_scaled<F16, double>,
+                   add_scaled_blocks<Q8_0, double>, add_scaled_blocks<Q4_0, double>},
     .quantize = quantize,
     .to_f16 = to_f16_row,
 };

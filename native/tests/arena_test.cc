@@ -44,13 +44,18 @@ TEST(create_and_attach_share_every_region) {
   CHECK_EQ(other->options().ff, kSmall.ff);
   creator->ffn_input()[4 * 8 - 1] = 1;
   creator->active_set()[4 * 2 - 1] = 2;
-  creator->partial_sum(0)[4 * 8 - 1] = 3;
+  // Neighbours, to the last element: the end of one must not be the beginning of the other.
+  creator->partial_sum(0)[0] = 7;
+  creator->partial_sum(0)[4 * 8 - 1] = 3 + 0x1p-50;  // f64: no float holds it
+  creator->partial_sum(1)[0] = 8;
   creator->partial_sum(1)[4 * 8 - 1] = 4;
   creator->residual()[4 * 8 - 1] = 5;
   creator->logits()[2 * 50 - 1] = 6;
   CHECK_EQ(other->ffn_input()[4 * 8 - 1], 1);
   CHECK_EQ(other->active_set()[4 * 2 - 1], 2);
-  CHECK_EQ(other->partial_sum(0)[4 * 8 - 1], 3);
+  CHECK_EQ(other->partial_sum(0)[0], 7);
+  CHECK_EQ(other->partial_sum(0)[4 * 8 - 1], 3 + 0x1p-50);
+  CHECK_EQ(other->partial_sum(1)[0], 8);
   CHECK_EQ(other->partial_sum(1)[4 * 8 - 1], 4);
   CHECK_EQ(other->residual()[4 * 8 - 1], 5);
   CHECK_EQ(other->logits()[2 * 50 - 1], 6);

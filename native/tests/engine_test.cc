@@ -216,6 +216,25 @@ TEST(threads_and_chunks_change_no_bit) {
   }
 }
 
+TEST(placements_change_no_bit) {
+  for (const WeightType type : {WeightType::f32, WeightType::f16, WeightType::q8_0, WeightType::q4_0}) {
+    for (const bool down_by_neuron : {true, false}) {
+      for (const Activation activation : {Activation::relu, Activation::relu2, Activation::silu}) {
+        Recipe recipe = recipe_of(type, down_by_neuron, 0);
+        recipe.shape.activation = activation;
+        const TinyModel model(recipe);
+        const auto tokens = test::some_tokens(model, 12);
+        EngineStack one(model, model.schedule());
+        const Logits expected = one.run_sequence(tokens, 12);
+        EngineStack three(model, divided(model, 3, 2, true));
+        if (three.run_sequence(tokens, 12) != expected) {
+          test::fail(__FILE__, __LINE__, describe(recipe), ": three executors give other logits than one");
+        }
+      }
+    }
+  }
+}
+
 TEST(executors_give_the_same_bits_again_and_in_every_chunking) {
   const TinyModel model(recipe_of(WeightType::q8_0, true, 0));
   const auto tokens = test::some_tokens(model, 40);

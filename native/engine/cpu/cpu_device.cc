@@ -98,9 +98,9 @@ void CpuDevice::run_neurons(const Step& step, uint32_t layer) {
 // x += everybody's share of the FFN, in the order of executors and not in that of their arrival.
 void CpuDevice::merge(const Step& step, uint32_t layer) {
   Arena& arena = session_->arena;
-  for (const uint32_t holder : share_.layers[layer].holders) {
-    add(compute_, arena.partial_sum(holder), step.rows, plan_.shape.embd, arena.residual());
-  }
+  std::vector<const double*> shares;
+  for (const uint32_t holder : share_.layers[layer].holders) shares.push_back(arena.partial_sum(holder));
+  add(compute_, shares, step.rows, plan_.shape.embd, arena.residual());
   session_->timer.end(Phase::merge);
 }
 

@@ -16,16 +16,16 @@ class DownByNeuron {
   DownByNeuron(size_t embd, size_t tile_rows, size_t neurons, MemoryLayout& scratch);
 
   // out[row][embd] for the tile's rows of `out`. `numbers` are the neurons, ascending.
-  NeuronWork run(const Compute& compute, const GateAndUp& gate, std::span<const uint32_t> numbers, float* out);
+  NeuronWork run(const Compute& compute, const GateAndUp& gate, std::span<const uint32_t> numbers, double* out);
 
  private:
   NeuronWork run_segment(const Kernels& kernels, const GateAndUp& gate, std::span<const uint32_t> numbers,
-                         size_t begin, size_t end, float* sums) const;
-  void merge(const Compute& compute, size_t segments, size_t rows, float* out) const;
+                         size_t begin, size_t end, double* sums) const;
+  void merge(const Compute& compute, size_t segments, size_t rows, double* out) const;
 
   size_t embd_;
   size_t tile_rows_;
-  float* sums_;       // [segments][tile_rows][embd]
+  double* sums_;      // [segments][tile_rows][embd]
   NeuronWork* work_;  // [segments]
 };
 

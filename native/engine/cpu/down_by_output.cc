@@ -25,7 +25,7 @@ DownByOutput::DownByOutput(size_t embd, size_t tile_rows, size_t neurons, Memory
       work_(scratch.take<NeuronWork>(tile_rows > 0 ? groups_ : 0)) {}
 
 NeuronWork DownByOutput::run(const Compute& compute, const GateAndUp& gate, std::span<const uint32_t> numbers,
-                             float* out) {
+                             double* out) {
   const size_t groups = groups_of(numbers.size());
   compute.pool.parallel_for(groups, [&](size_t begin, size_t end, uint32_t) {
     for (size_t g = begin; g < end; ++g) work_[g] = compute_group(compute.kernels, gate, numbers, g);
@@ -96,13 +96,14 @@ void DownByOutput::find_runs(const GateAndUp& gate, std::span<const uint32_t> nu
 }
 
 // Outputs begin .. end - 1 of every row of the tile.
-void DownByOutput::project(const Kernels& kernels, const GateAndUp& gate, size_t begin, size_t end, float* out) const {
+void DownByOutput::project(const Kernels& kernels, const GateAndUp& gate, size_t begin, size_t end,
+                           double* out) const {
   const Matrix& down = gate.weights().down;
-  const auto dot = kernels.dot[static_cast<size_t>(down.type)];
+  const auto dot = kernels.wide_dot[static_cast<size_t>(down.type)];
   const Inputs hidden{hidden_, quantized_, groups_ * kBlock};
   for (size_t o = begin; o < end; ++o) {
     for (size_t r = 0; r < gate.rows(); ++r) {
-      float sum = 0;
+      double sum = 0;
       for (const Run& run : std::span(runs_ + r * groups_, run_count_[r])) {
         sum += dot(down.row(o) + run.weight_offset, hidden.row(down.type, r, run.group), run.elements);
       }

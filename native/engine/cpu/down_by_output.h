@@ -14,7 +14,7 @@ class DownByOutput {
   DownByOutput(size_t embd, size_t tile_rows, size_t neurons, MemoryLayout& scratch);
 
   // out[row][embd] for the tile's rows of `out`. `numbers` are the neurons, ascending, in whole groups of 32.
-  NeuronWork run(const Compute& compute, const GateAndUp& gate, std::span<const uint32_t> numbers, float* out);
+  NeuronWork run(const Compute& compute, const GateAndUp& gate, std::span<const uint32_t> numbers, double* out);
 
  private:
   // Groups next to each other in ffn_down that one row needs, to be summed over in one go.
@@ -27,7 +27,7 @@ class DownByOutput {
   NeuronWork compute_group(const Kernels& kernels, const GateAndUp& gate, std::span<const uint32_t> numbers,
                            size_t group);
   void find_runs(const GateAndUp& gate, std::span<const uint32_t> numbers);
-  void project(const Kernels& kernels, const GateAndUp& gate, size_t begin, size_t end, float* out) const;
+  void project(const Kernels& kernels, const GateAndUp& gate, size_t begin, size_t end, double* out) const;
 
   size_t embd_;
   size_t groups_;            // most groups, and the stride of what follows

@@ -5,6 +5,9 @@
 namespace thermocline {
 namespace {
 
+// Elements whose sums stay in the L1 cache while one part after the other is read: 2 KiB.
+constexpr size_t kElementsAtATime = 256;
+
 void multiply_part(const Kernels& kernels, const Product& product, size_t begin, size_t end, const Inputs& x,
                    size_t rows) {
   const Matrix& weights = product.weights;
@@ -33,6 +36,23 @@ Inputs prepare(const Compute& compute, const float* x, size_t rows, size_t cols,
 void add(const Compute& compute, const float* x, size_t rows, size_t cols, float* y) {
   compute.pool.parallel_for(rows, [&](size_t begin, size_t end, uint32_t) {
     for (size_t i = begin * cols; i < end * cols; ++i) y[i] += x[i];
+  });
+}
+
+void add(const Compute& compute, std::span<const double* const> parts, size_t rows, size_t cols, float* y) {
+  const size_t elements = rows * cols;
+  const size_t pieces = (elements + kElementsAtATime - 1) / kElementsAtATime;
+  compute.pool.parallel_for(pieces, [&](size_t begin, size_t end, uint32_t) {
+    double sums[kElementsAtATime];
+    for (size_t piece = begin; piece < end; ++piece) {
+      const size_t first = piece * kElementsAtATime;
+      const size_t count = std::min(kElementsAtATime, elements - first);
+      std::copy_n(y + first, count, sums);
+      for (const double* part : parts) {
+        for (size_t i = 0; i < count; ++i) sums[i] += part[first + i];
+      }
+      for (size_t i = 0; i < count; ++i) y[first + i] = static_cast<float>(sums[i]);
+    }
   });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <span>
 
 #include "matrix.h"
 
@@ -18,6 +19,9 @@ struct Product {
 
 // y += x, both [rows][cols].
 void add(const Compute& compute, const float* x, size_t rows, size_t cols, float* y);
+
+// y += the sum of `parts`, rounded once; y and each part are [rows][cols].
+void add(const Compute& compute, std::span<const double* const> parts, size_t rows, size_t cols, float* y);
 
 // y[r][i] = weights[i] · x[r], for several matrices of the same inputs in one phase.
 void multiply(const Compute& compute, std::initializer_list<Product> products, const Inputs& x, size_t rows);

@@ -29,7 +29,7 @@ NeuronOperator::NeuronOperator(const EnginePlan& plan, const ModelTensors& tenso
 
 NeuronWork NeuronOperator::run(const Compute& compute, const NeuronWeights& weights,
                                std::span<const uint32_t> numbers, const float* h, size_t rows, const uint64_t* active,
-                               float* out) {
+                               double* out) {
   const Inputs inputs = prepare(compute, h, rows, embd_, {weights.gate.type, weights.up.type}, quantized_);
   NeuronWork work;
   for (size_t first = 0; first < rows; first += kRowTile) {
