@@ -1,13 +1,11 @@
 /** Binds a gRPC server to its address, and leaves no socket file behind. */
-import { lstatSync, rmdirSync, rmSync } from "node:fs";
-import { connect } from "node:net";
+import { rmdirSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { type Server, ServerCredentials } from "@grpc/grpc-js";
 import { type Address, formatAddress } from "../proto/address.js";
+import { isErrno } from "../proto/errno.js";
 import { ThermoclineError } from "../proto/errors.js";
-
-/** Longest wait for an answer from whoever may hold the socket already. */
-const PROBE_TIMEOUT_MS = 500;
+import { removeStaleSocket } from "../proto/stale-socket.js";
 
 /**
  * @returns the address that was bound; port 0 is replaced by the one the system chose
@@ -50,24 +48,4 @@ export function removeSocket(address: Address, folderToo: boolean): void {
     // Another executor's socket is still in it (the last to go removes the folder), or it has gone already.
     if (!isErrno(error, "ENOTEMPTY") && !isErrno(error, "ENOENT")) throw error;
   }
-}
-
-/** A process that was killed leaves its socket file, at which nobody answers; a living one answers. */
-async function removeStaleSocket(path: string): Promise<void> {
-  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return;
-  const refused = await new Promise<boolean>((resolve) => {
-    const probe = connect(path);
-    const settle = (isRefused: boolean) => {
-      probe.destroy();
-      resolve(isRefused);
-    };
-    probe.setTimeout(PROBE_TIMEOUT_MS, () => settle(false));
-    probe.once("connect", () => settle(false));
-    probe.once("error", (error) => settle(isErrno(error, "ECONNREFUSED")));
-  });
-  if (refused) rmSync(path, { force: true });
-}
-
-function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
 }

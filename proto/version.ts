@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isErrno } from "./errno.js";
 
 /** `version` of the package this file belongs to, compiled (dist/proto) or not. */
 export const VERSION: string = readVersion(dirname(fileURLToPath(import.meta.url)));
@@ -20,7 +21,7 @@ function readIfThere(path: string): string | null {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    if (isErrno(error, "ENOENT")) return null;
     throw error;
   }
 }

@@ -1,11 +1,9 @@
 /** Binding a server to its address. */
-import { lstatSync, rmSync } from "node:fs";
-import { connect, type Server } from "node:net";
+import type { Server } from "node:net";
 import { type Address, formatAddress } from "../../proto/address.js";
+import { isErrno } from "../../proto/errno.js";
 import { ThermoclineError } from "../../proto/errors.js";
-
-/** Longest wait for an answer from whoever may hold the socket already. */
-const PROBE_TIMEOUT_MS = 500;
+import { removeStaleSocket } from "../../proto/stale-socket.js";
 
 /**
  * @returns the address that was bound; port 0 is replaced by the one the system chose
@@ -33,24 +31,4 @@ export async function listen(server: Server, address: Address): Promise<Address>
   return address.kind === "tcp" && bound !== null && typeof bound === "object"
     ? { ...address, port: bound.port }
     : address;
-}
-
-/** A server that was killed leaves its socket file, at which nobody answers. */
-async function removeStaleSocket(path: string): Promise<void> {
-  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return;
-  const refused = await new Promise<boolean>((resolve) => {
-    const probe = connect(path);
-    const settle = (isRefused: boolean) => {
-      probe.destroy();
-      resolve(isRefused);
-    };
-    probe.setTimeout(PROBE_TIMEOUT_MS, () => settle(false));
-    probe.once("connect", () => settle(false));
-    probe.once("error", (error) => settle(isErrno(error, "ECONNREFUSED")));
-  });
-  if (refused) rmSync(path, { force: true });
-}
-
-function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
 }

@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { Command, Option } from "commander";
 import { dieWithParent } from "../../native/index.js";
 import { type Address, formatAddress, parseAddress } from "../../proto/address.js";
+import { isErrno } from "../../proto/errno.js";
 import { createLog } from "../log.js";
 import { addServingOptions, parseServingOptions } from "./serving-options.js";
 import { onceInterrupted } from "./signals.js";
@@ -98,7 +99,6 @@ function removeFolderOf(address: Address): void {
     rmdirSync(dirname(address.path));
   } catch (error) {
     // The parent lives and was faster, or keeps something else in it.
-    const code = error instanceof Error && "code" in error ? error.code : null;
-    if (code !== "ENOENT" && code !== "ENOTEMPTY") throw error;
+    if (!isErrno(error, "ENOENT") && !isErrno(error, "ENOTEMPTY")) throw error;
   }
 }

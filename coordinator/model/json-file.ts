@@ -1,6 +1,7 @@
 /** JSON files of a model folder, checked against a schema. */
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
+import { isErrno } from "../../proto/errno.js";
 import { ThermoclineError } from "../../proto/errors.js";
 
 /**
@@ -12,7 +13,7 @@ export async function readJsonFile<T>(path: string, schema: z.ZodType<T>): Promi
   try {
     text = await readFile(path, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    if (isErrno(error, "ENOENT")) return null;
     throw new ThermoclineError("FAILED_PRECONDITION", `${path}: cannot be read: ${String(error)}`, {
       cause: error,
     });
