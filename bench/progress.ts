@@ -1,6 +1,6 @@
 /** Tells the person waiting what is going on, on stderr. */
 
-/** How often a log gets a line; a terminal's line is overwritten each time. */
+/** How often a log gets a line, at most, saying what goes on by then; a terminal's line is overwritten each time. */
 const LOG_EVERY_MS = 2_000;
 
 export interface Progress {
@@ -8,7 +8,7 @@ export interface Progress {
   show(text: string): void;
   /** Something that stays. */
   note(text: string): void;
-  /** Clears the terminal's line. */
+  /** Nothing goes on any more. */
   end(): void;
 }
 
@@ -16,19 +16,29 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
   const clear = () => {
     if (stream.isTTY) stream.write("\r\x1b[K");
   };
-  let loggedAt = Number.NEGATIVE_INFINITY;
+  let latest = "";
+  let timer: NodeJS.Timeout | null = null;
+  const log = () => {
+    timer = null;
+    stream.write(`${latest}\n`);
+  };
   return {
     show(text) {
-      const now = performance.now();
-      if (!stream.isTTY && now - loggedAt < LOG_EVERY_MS) return;
-      loggedAt = now;
-      clear();
-      stream.write(stream.isTTY ? text : `${text}\n`);
+      if (stream.isTTY) {
+        clear();
+        stream.write(text);
+        return;
+      }
+      latest = text;
+      timer ??= setTimeout(log, LOG_EVERY_MS);
     },
     note(text) {
       clear();
       stream.write(`${text}\n`);
     },
-    end: clear,
+    end() {
+      clear();
+      if (timer !== null) clearTimeout(timer);
+    },
   };
 }
