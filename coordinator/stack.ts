@@ -15,6 +15,7 @@ import { chooseDevice, type GpuChoice, planExecutors } from "./executors/spawn-p
 import { relay } from "./log.js";
 import { loadModel } from "./model/load-model.js";
 import type { Model } from "./model/model.js";
+import { Encoder } from "./model/tokenizer/encoder.js";
 import { loadTokenizer } from "./model/tokenizer/load-tokenizer.js";
 import { place, type ServingSizes, wholeModelBytes } from "./placement/place.js";
 import { loadProfile } from "./placement/profile.js";
@@ -73,6 +74,7 @@ export async function startStack(
   const limits = limitsFor(model, options);
   const profile = await loadProfile(model.path, model.shape);
   const tokenizer = loadTokenizer(model.file);
+  const encoder = new Encoder(tokenizer, { path: model.path, fileBytes: model.fileBytes });
   const executors = executorSources(options, model, limits, log);
   const telemetry = await createTelemetry({
     otlpEndpoint: options.otlpEndpoint,
@@ -106,13 +108,18 @@ export async function startStack(
     const lastStep = batcher.close();
     // The ends of the requests reach telemetry in the event loop's next turn.
     const observed = lastStep.then(() => nextTurn());
-    await Promise.all([server?.close(), group.close(), observed.then(() => telemetry.shutdown())]);
+    await Promise.all([
+      server?.close(),
+      encoder.close(),
+      group.close(),
+      observed.then(() => telemetry.shutdown()),
+    ]);
   });
   const onAbort = () => void group.close();
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     signal.throwIfAborted();
-    server = await startServer(listen, { model, tokenizer, batcher, group, limits, profile, log });
+    server = await startServer(listen, { model, tokenizer, encoder, batcher, group, limits, profile, log });
     await group.open();
   } catch (error) {
     await close();

@@ -7,6 +7,7 @@ import {
   type SamplingOptions,
   SamplingOptionsSchema,
 } from "../../proto/gen/thermocline/v1/inference_pb.js";
+import type { Encoder } from "../model/tokenizer/encoder.js";
 import type { Tokenizer } from "../model/tokenizer.js";
 import type { GenerationRequest, SamplingParams } from "../schedule/generation.js";
 import { checkTokens, tokenize } from "./text.js";
@@ -14,19 +15,26 @@ import { checkTokens, tokenize } from "./text.js";
 const MOST_STOPS = 16;
 const MOST_TOP_LOGPROBS = 64;
 
-/** @throws ThermoclineError INVALID_ARGUMENT that names the field at fault */
-export function toGenerationRequest(
+/** What turns a prompt into tokens, and how long it may be. */
+export interface PromptReader {
+  tokenizer: Tokenizer;
+  encoder: Pick<Encoder, "encode">;
+  contextLength: number;
+}
+
+/** @throws ThermoclineError INVALID_ARGUMENT that names the field at fault, and those of {@link Encoder.encode} */
+export async function toGenerationRequest(
   request: GenerateRequest,
-  tokenizer: Tokenizer,
-  contextLength: number,
+  reader: PromptReader,
   signal: AbortSignal,
   traceContext: Context,
-): GenerationRequest {
+): Promise<GenerationRequest> {
   checkOptions(request);
+  const sampling = toSamplingParams(request.sampling);
   return {
-    promptTokens: promptTokens(request, tokenizer, contextLength),
+    promptTokens: await promptTokens(request, reader, signal),
     maxTokens: request.maxTokens ?? null,
-    sampling: toSamplingParams(request.sampling),
+    sampling,
     stop: request.stop,
     topLogprobs: request.topLogprobs,
     logprobs: request.logprobs,
@@ -37,7 +45,11 @@ export function toGenerationRequest(
   };
 }
 
-function promptTokens(request: GenerateRequest, tokenizer: Tokenizer, contextLength: number): number[] {
+async function promptTokens(
+  request: GenerateRequest,
+  { tokenizer, encoder, contextLength }: PromptReader,
+  signal: AbortSignal,
+): Promise<number[]> {
   if (request.prompt !== "" && request.promptTokens.length > 0) {
     throw invalid("both prompt and prompt_tokens are given; give one of them");
   }
@@ -46,7 +58,7 @@ function promptTokens(request: GenerateRequest, tokenizer: Tokenizer, contextLen
     return request.promptTokens;
   }
   if (request.prompt === "") throw invalid("neither prompt nor prompt_tokens is given; give one of them");
-  return tokenize("prompt", request.prompt, true, tokenizer, contextLength);
+  return tokenize("prompt", request.prompt, true, encoder, contextLength, signal);
 }
 
 function checkOptions({ maxTokens, stop, topLogprobs }: GenerateRequest): void {

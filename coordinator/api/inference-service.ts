@@ -12,6 +12,7 @@ import {
 } from "../../proto/gen/thermocline/v1/inference_pb.js";
 import type { Placement } from "../executors/group.js";
 import type { Model } from "../model/model.js";
+import type { Encoder } from "../model/tokenizer/encoder.js";
 import type { Tokenizer } from "../model/tokenizer.js";
 import type { Profile } from "../placement/profile.js";
 import type { Batcher } from "../schedule/batcher.js";
@@ -19,7 +20,7 @@ import type { GenerationEvent, FinishReason as Reason } from "../schedule/genera
 import type { StepLimits } from "../schedule/step.js";
 import { toGenerationRequest } from "./generation-request.js";
 import { toPlacementResponse } from "./placement-response.js";
-import { checkTokens, tokenize } from "./text.js";
+import { detokenize, tokenize } from "./text.js";
 import { extractTraceContext } from "./trace-context.js";
 import { fromAbortReason, toConnectError } from "./wire-error.js";
 
@@ -27,6 +28,7 @@ import { fromAbortReason, toConnectError } from "./wire-error.js";
 export interface InferenceDependencies {
   model: Model;
   tokenizer: Tokenizer;
+  encoder: Pick<Encoder, "encode">;
   batcher: Pick<Batcher, "generate">;
   /** Its placement is null until the first load. */
   group: { readonly placement: Placement | null };
@@ -37,11 +39,11 @@ export interface InferenceDependencies {
 }
 
 export function inferenceService(dependencies: InferenceDependencies): ServiceImpl<typeof InferenceService> {
-  const { model, tokenizer, group, limits, profile, log } = dependencies;
-  const answer = <I, O>(work: (request: I) => O) => {
-    return (request: I): O => {
+  const { model, tokenizer, encoder, group, limits, profile, log } = dependencies;
+  const answer = <I, O>(work: (request: I, signal: AbortSignal) => O | Promise<O>) => {
+    return async (request: I, context: HandlerContext): Promise<O> => {
       try {
-        return work(request);
+        return await work(request, abortSignal(context));
       } catch (error) {
         throw toConnectError(error, log);
       }
@@ -49,13 +51,10 @@ export function inferenceService(dependencies: InferenceDependencies): ServiceIm
   };
   return {
     generate: (request, context) => generate(dependencies, request, context),
-    tokenize: answer(({ text, addSpecial }) => ({
-      tokens: tokenize("text", text, addSpecial ?? true, tokenizer, limits.contextLength),
+    tokenize: answer(async ({ text, addSpecial }, signal) => ({
+      tokens: await tokenize("text", text, addSpecial ?? true, encoder, limits.contextLength, signal),
     })),
-    detokenize: answer(({ tokens }) => {
-      checkTokens("tokens", tokens, tokenizer);
-      return { text: tokenizer.decode(tokens) };
-    }),
+    detokenize: answer(({ tokens }) => ({ text: detokenize(tokens, tokenizer, limits.contextLength) })),
     getModel: () => describeModel(model, limits),
     getPlacement: answer(() => {
       if (group.placement === null) {
@@ -67,15 +66,14 @@ export function inferenceService(dependencies: InferenceDependencies): ServiceIm
 }
 
 async function* generate(
-  { batcher, tokenizer, limits, log }: InferenceDependencies,
+  { batcher, tokenizer, encoder, limits, log }: InferenceDependencies,
   request: GenerateRequest,
   context: HandlerContext,
 ): AsyncGenerator<MessageInitShape<typeof GenerateResponseSchema>> {
   try {
-    const asked = toGenerationRequest(
+    const asked = await toGenerationRequest(
       request,
-      tokenizer,
-      limits.contextLength,
+      { tokenizer, encoder, contextLength: limits.contextLength },
       abortSignal(context),
       extractTraceContext(context.requestHeader),
     );

@@ -110,6 +110,10 @@ export async function startTestServer(
     // The service reads no more of a model than this.
     model: TEST_MODEL as unknown as Model,
     tokenizer: fakeTokenizer,
+    encoder: {
+      encode: async ({ text, addSpecial, parseSpecial }) =>
+        fakeTokenizer.encode(text, addSpecial, parseSpecial),
+    },
     batcher: {
       generate(request) {
         signals.push(request.signal);

@@ -101,6 +101,10 @@ describe.each(PROTOCOLS)("%s", (_name, transport) => {
   });
 
   test("passes errors with code and sentence, unary and streaming", async () => {
+    await expect(client().detokenize({ tokens: Array(65_537).fill(4) })).rejects.toMatchObject({
+      code: Code.InvalidArgument,
+      rawMessage: "there are 65537 tokens, and this server turns at most 65536 into text at once; give fewer",
+    });
     await expect(client().detokenize({ tokens: [32] })).rejects.toMatchObject({
       code: Code.InvalidArgument,
       rawMessage: "tokens[0] is 32, and the vocabulary has 32 tokens; give ids below that",
