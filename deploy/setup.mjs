@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const OLDEST_NODE = [20, 19];
-const OLDEST_CMAKE = [3, 18];
+const OLDEST_CMAKE = [3, 22];
 /** Last lines of a failed command's output that are worth showing. */
 const SHOWN_LINES = 40;
 
