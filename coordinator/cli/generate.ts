@@ -50,7 +50,7 @@ const MOST_UINT32 = 2 ** 32 - 1;
 
 /** The ranges are those of inference.proto. */
 const schema = z.object({
-  prompt: z.string(),
+  prompt: z.string().min(1, "--prompt is empty; give a text to continue"),
   maxTokens: whole("--max-tokens", 1, MOST_UINT32).nullable().default(null),
   temperature: decimal("--temperature", 0, 100),
   topK: whole("--top-k", 0, MOST_UINT32),

@@ -124,6 +124,22 @@ describe("steps", () => {
     ]);
   });
 
+  test("executors told to use scalar kernels say so, and choose the same tokens", async () => {
+    const best = groupOf(model, SOURCES);
+    await best.open();
+    const expected = await generate(best);
+    await best.close();
+    const scalar = (["gpu", "cpu"] as const).map((kind) =>
+      spawned(kind, [...ARGS[kind], "--instruction-set", "scalar"]),
+    );
+    const plain = await open(model, scalar);
+    expect(plain.placement?.executors.map(({ instructionSet }) => instructionSet)).toEqual([
+      "scalar",
+      "scalar",
+    ]);
+    expect((await generate(plain)).map(argmax)).toEqual(expected.map(argmax));
+  });
+
   test("a step that is wrong in itself is an error of its own, and harms nothing", async () => {
     const one = await open(model, [spawned("cpu")]);
     await expect(one.run([{ token: 0, position: 0, slot: 99, wantsLogits: true }])).rejects.toThrow();

@@ -22,6 +22,7 @@ describe("generate refuses", () => {
       ["--prompt", "a", "--max-tokens", "0"],
       /^--max-tokens is "0"; give a whole number from 1 to 4294967295$/,
     ],
+    [["--prompt", ""], /^--prompt is empty; give a text to continue$/],
     [["--prompt", "a", "--temperature", "-1"], /^--temperature is "-1"; give a number from 0 to 100$/],
     [["--prompt", "a", "--top-k", "1.5"], /^--top-k is "1.5"; give a whole number from 0/],
     [["--prompt", "a", "--top-p", "0"], /^--top-p is "0"; give a number above 0 and at most 1$/],
