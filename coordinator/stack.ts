@@ -189,10 +189,17 @@ function executorSources(
 }
 
 function logState(log: Logger, state: GroupState): void {
-  if (state.kind === "loading") {
-    log.debug(`loading: ${formatBytes(state.bytesDone)} of ${formatBytes(state.bytesTotal)}`);
-  } else if (state.kind === "ready") {
-    log.info("every executor is loaded");
+  switch (state.kind) {
+    case "loading":
+      log.debug(`loading: ${formatBytes(state.bytesDone)} of ${formatBytes(state.bytesTotal)}`);
+      return;
+    case "ready":
+      log.info("every executor is loaded");
+      return;
+    case "recovering":
+      log.error({ reason: state.reason }, "recovering");
+      return;
+    default:
+    // How it ended is told to whoever started the stack.
   }
-  // The group logs what goes wrong, and whoever started the stack hears how it ended.
 }
