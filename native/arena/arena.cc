@@ -1,7 +1,5 @@
 #include "arena.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <new>
 #include <utility>
@@ -110,12 +108,7 @@ std::unique_ptr<Arena> Arena::create(const ArenaOptions& options) {
   const ArenaLayout layout = layout_of(options);
   auto file = SharedFile::create(layout.bytes);
   const uint64_t epoch = random_bits();
-  new (file->data()) ArenaHeader{ArenaHeader::kMagic,
-                                 ArenaHeader::kVersion,
-                                 static_cast<uint32_t>(getpid()),
-                                 epoch,
-                                 options,
-                                 layout};
+  new (file->data()) ArenaHeader{ArenaHeader::kMagic, ArenaHeader::kVersion, options, epoch, layout};
   return std::unique_ptr<Arena>(new Arena(std::make_unique<State>(State{std::move(file), epoch, options, layout})));
 }
 

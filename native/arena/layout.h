@@ -36,9 +36,8 @@ struct ArenaHeader {
 
   uint64_t magic;
   uint32_t version;
-  uint32_t creator_pid;
-  uint64_t epoch;
   ArenaOptions options;
+  uint64_t epoch;
   ArenaLayout layout;
 };
 
