@@ -16,10 +16,6 @@ class Placed {
   Placed(const void* data, size_t bytes, size_t misalignment)
       : before_(kMisalignments + misalignment), bytes_(bytes), memory_(new unsigned char[before_ + bytes + kAfter]) {
     std::memset(memory_.get(), kGuard, before_ + bytes + kAfter);
-    assign(data);
-  }
-
-  void assign(const void* data) {
     if (bytes_ > 0) std::memcpy(memory_.get() + before_, data, bytes_);
   }
 
