@@ -37,9 +37,10 @@ describe("a story", () => {
   });
 
   test("as JSON is one message a line", async () => {
-    const { code, stdout } = await sandbox.run(
+    const { code, stdout, stderr } = await sandbox.run(
       ...["generate", "--prompt", PROMPT, "--max-tokens", "8", "--gpu", "off", "--json"],
     );
+    expect(stderr).toBe("");
     expect(code).toBe(0);
     const lines = stdout
       .trimEnd()
@@ -138,7 +139,10 @@ describe("what cannot be done is said in one sentence, with exit code 1", () => 
     [["--server", "127.0.0.1:1"], /^thermocline: no server answers at 127\.0\.0\.1:1; start one .*\n$/],
     [["--model", "none.gguf"], /^thermocline: .*none\.gguf: there is no such file; check the path\n$/],
     [["--gpu", "cuda"], /^thermocline: --gpu cuda: this build has no CUDA device .*use --gpu off.*\n$/],
-    [["--gpu", "off", "--prompt", ""], /^thermocline: neither prompt nor prompt_tokens is given; .*\n$/],
+    [
+      ["--ctx", "513"],
+      /^thermocline: --ctx is 513, and .* was trained on 512 positions; give at most that\n$/,
+    ],
   ])("generate %j", async (args, message) => {
     const { code, stdout, stderr } = await sandbox.run("generate", "--prompt", "a", ...args);
     expect(stderr).toMatch(message);
