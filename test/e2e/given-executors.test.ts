@@ -63,10 +63,13 @@ test("over a Unix socket and TCP; a lost one is waited for; at the end they are 
   expect((await server.command.ended).code).toBe(0);
   const roles = sandbox.processes().map(({ role }) => role);
   expect(roles.sort()).toEqual(["cpu-executor", "gpu-executor"]);
-  // The next server finds them ready to be loaded again.
+  // The next server finds them ready to be loaded again, also when the last one was killed.
   const second = await sandbox.serve("--executor", socket, cpu.address);
-  second.command.kill("SIGTERM");
-  expect((await second.command.ended).code).toBe(0);
+  second.command.kill("SIGKILL");
+  const third = await sandbox.serve("--executor", socket, cpu.address);
+  const last = new TestClient(third.address);
+  expect(await last.text(SHORT)).toBe(TEXT);
+  last.close();
 });
 
 test("an executor that ends orderly says so", async () => {

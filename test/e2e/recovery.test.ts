@@ -1,7 +1,8 @@
 /** An executor is killed in the middle of everything; the server says so, mends itself, and goes on. */
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TestClient } from "./support/client.js";
-import { type Role, Sandbox, type Server } from "./support/sandbox.js";
+import { kill, type Role, Sandbox, type Server } from "./support/sandbox.js";
 
 /** Longest time from the loss until a request knows of it, as promised to users. */
 const TOLD_MS = 1000;
@@ -60,4 +61,27 @@ test("SIGKILL of both executors while nothing is asked: the next request is answ
   await server.command.until(({ stderr }) => stderr.slice(length).includes("recovering"), "the recovery");
   expect(await client.text(SHORT)).toBe(expected);
   expect(sandbox.processes().map(({ pid }) => pid)).not.toEqual(expect.arrayContaining(pids));
+});
+
+test("an executor that dies again and again: the server gives up, says so, and leaves nothing behind", async () => {
+  const other = new Sandbox();
+  try {
+    const { command } = await other.serve("--gpu", "off");
+    let over = false;
+    const ended = command.ended.finally(() => {
+      over = true;
+    });
+    while (!over) {
+      for (const { pid, role } of other.processes()) if (role === "cpu-executor") kill(pid);
+      await delay(20);
+    }
+    const { code, stderr } = await ended;
+    expect(stderr).toMatch(
+      /^thermocline: the executors failed 5 times in a row, so the server has given up: the CPU executor .*$/m,
+    );
+    expect(code).toBe(1);
+    expect(other.leftovers()).toEqual([]);
+  } finally {
+    await other.remove();
+  }
 });

@@ -226,7 +226,8 @@ function read(path: string): string {
   }
 }
 
-function kill(pid: number): void {
+/** SIGKILL, also for one that may have ended meanwhile. */
+export function kill(pid: number): void {
   try {
     process.kill(pid, "SIGKILL");
   } catch {
