@@ -28,7 +28,7 @@ export interface StackOptions {
   /** null takes the file's own. */
   activation: Activation | null;
   gpu: GpuChoice;
-  /** null takes what the device has to spare. */
+  /** null takes {@link HOST_BUDGET_SHARE} of what the model needs. */
   vramBudgetBytes: number | null;
   cpuExecutors: number;
   /** Threads of all executors together; null takes one a CPU. */

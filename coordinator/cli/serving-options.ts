@@ -22,7 +22,7 @@ export function addServingOptions(command: Command): Command {
         .choices(["auto", "cuda", "host", "off"])
         .default("auto"),
     )
-    .option("--vram-budget <size>", "GPU memory to use, such as 8GiB (default: what the device has to spare)")
+    .option("--vram-budget <size>", "GPU memory to use, such as 8GiB (default for host: half of the model)")
     .option("--cpu-executors <n>", "CPU executor processes", "1")
     .option("--threads <n>", "threads of all executors together (default: one a core)")
     .option("--ctx <n>", "positions a request may use (default: the model's, at most 4096)")
