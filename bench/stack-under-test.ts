@@ -116,6 +116,7 @@ export class StackUnderTest {
     }
     this.runner.clear();
     const events = this.batcher.generate({
+      arrivedAt: performance.now(),
       promptTokens: this.promptTokens,
       maxTokens: tokens,
       sampling,

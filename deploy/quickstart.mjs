@@ -13,12 +13,12 @@ await runScript(async () => {
     "--prompt",
     "Once upon a time",
     "--max-tokens",
-    "160",
+    "200",
     "--gpu",
     "host",
     "--layers",
   ];
-  const sampling = ["--temperature", "0.8", "--top-p", "0.95", "--seed", "7"];
+  const sampling = ["--temperature", "0.6", "--top-p", "0.9", "--seed", "1"];
   const child = spawn(process.execPath, [join(ROOT, "dist/coordinator/main.js"), ...generate, ...sampling], {
     stdio: "inherit",
   });

@@ -29,9 +29,11 @@ export async function toGenerationRequest(
   signal: AbortSignal,
   traceContext: Context,
 ): Promise<GenerationRequest> {
+  const arrivedAt = performance.now();
   checkOptions(request);
   const sampling = toSamplingParams(request.sampling);
   return {
+    arrivedAt,
     promptTokens: await promptTokens(request, reader, signal),
     maxTokens: request.maxTokens ?? null,
     sampling,

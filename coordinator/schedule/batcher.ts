@@ -15,9 +15,16 @@ export interface BatcherOptions {
   maxBacklog: number;
   /** How long requests wait for executors that are away. */
   patienceMs: number;
+  /** How long a request whose reader takes nothing keeps its slot. */
+  stallMs: number;
 }
 
-export const BATCHER_DEFAULTS: BatcherOptions = { maxQueued: 64, maxBacklog: 32, patienceMs: 30_000 };
+export const BATCHER_DEFAULTS: BatcherOptions = {
+  maxQueued: 64,
+  maxBacklog: 32,
+  patienceMs: 30_000,
+  stallMs: 60_000,
+};
 
 /**
  * One loop runs one step after the other. Between a step's end and the next one's start it samples and plans, nothing
@@ -74,6 +81,7 @@ export class Batcher {
       observer: this.observer.request(request.traceContext, request.promptTokens.length),
       contextLength: this.runner.limits.contextLength,
       maxBacklog: this.options.maxBacklog,
+      stallMs: this.options.stallMs,
       onTaken: () => this.wake?.(),
       onEnded: (ended, outcome) => this.onEnded(ended, outcome),
     });

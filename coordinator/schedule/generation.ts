@@ -14,6 +14,8 @@ export interface SamplingParams {
 }
 
 export interface GenerationRequest {
+  /** When the caller's request came in, in milliseconds of `performance.now()`. */
+  arrivedAt: number;
   promptTokens: readonly number[];
   /** null: what is left of the context. */
   maxTokens: number | null;

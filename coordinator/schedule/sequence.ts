@@ -15,6 +15,8 @@ export interface SequenceOptions {
   contextLength: number;
   /** Events a consumer may be behind before its sequence is paused. */
   maxBacklog: number;
+  /** How long a paused sequence keeps its slot while its consumer takes nothing. */
+  stallMs: number;
   /** The consumer took an event. */
   onTaken: () => void;
   /** It is over, for whatever reason; called once. */
@@ -35,8 +37,8 @@ export class Sequence {
   /** Positions given to steps so far. */
   private position = 0;
   private lastToken = -1;
+  private stall: NodeJS.Timeout | undefined;
   // Milliseconds of performance.now().
-  private readonly arrivedAt = performance.now();
   private admittedAt = 0;
   private firstTokenAt = 0;
   private lastTokenAt = 0;
@@ -51,7 +53,11 @@ export class Sequence {
     this.text = options.tokenizer.stream(request.promptTokens);
     this.stops = new StopStrings(request.stop);
     this.layers = request.layerSummary ? new LayerSummary() : null;
-    this.events = new EventChannel(options.onTaken, () =>
+    const onTaken = () => {
+      clearTimeout(this.stall);
+      options.onTaken();
+    };
+    this.events = new EventChannel(onTaken, () =>
       this.cancel(new ThermoclineError("CANCELLED", "the request's reader left before its end")),
     );
     request.signal.addEventListener("abort", this.onAbort, { once: true });
@@ -112,7 +118,18 @@ export class Sequence {
     else if (this.generatedTokens === this.request.maxTokens) this.finish("max-tokens");
     else if (this.promptTokens.length + this.generatedTokens === this.options.contextLength) {
       this.finish("context-full");
-    }
+    } else if (this.paused) this.watchReader();
+  }
+
+  /** A reader that stays but reads nothing would keep its slot from others. */
+  private watchReader(): void {
+    const { stallMs } = this.options;
+    const stalled = new ThermoclineError(
+      "DEADLINE_EXCEEDED",
+      `nothing was read from the stream for ${stallMs / 1000} s while others may wait for its slot; read tokens as ` +
+        "they come",
+    );
+    this.stall = setTimeout(() => this.fail(stalled), stallMs);
   }
 
   /** Ends with an error, after the events that were handed on before. */
@@ -144,10 +161,10 @@ export class Sequence {
         finishReason,
         promptTokens: this.promptTokens.length,
         generatedTokens: this.generatedTokens,
-        timeToFirstTokenS: (this.firstTokenAt - this.arrivedAt) / 1000,
+        timeToFirstTokenS: (this.firstTokenAt - this.request.arrivedAt) / 1000,
         decodeTokensPerS: rate(this.generatedTokens - 1, decodeS),
         prefillTokensPerS: rate(this.promptTokens.length, prefillS),
-        queueS: (this.admittedAt - this.arrivedAt) / 1000,
+        queueS: (this.admittedAt - this.request.arrivedAt) / 1000,
         seed: this.sampler.seed,
         layers: this.layers?.latencies() ?? [],
         text,
@@ -169,6 +186,7 @@ export class Sequence {
 
   private end(outcome: FinishReason | Error): void {
     this.ended = true;
+    clearTimeout(this.stall);
     this.request.signal.removeEventListener("abort", this.onAbort);
     this.options.onEnded(this, outcome);
   }

@@ -15,6 +15,7 @@ export const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, repeatPenalty
 /** Greedy, with no end but `maxTokens` or the context's. */
 export function request(changes: Partial<GenerationRequest>): GenerationRequest {
   return {
+    arrivedAt: performance.now(),
     promptTokens: [5, 6, 7],
     maxTokens: null,
     sampling: GREEDY,

@@ -403,6 +403,21 @@ describe("back-pressure", () => {
   });
 });
 
+describe("a reader that stays and reads nothing", () => {
+  test("loses its slot after a while, with what was handed on before", async () => {
+    const { batcher } = start({ slots: 1, contextLength: 200 }, { maxBacklog: 5, stallMs: 20 });
+    const stalled = batcher.generate(request({ promptTokens: [11] }));
+    const asked = request({ promptTokens: [9], maxTokens: 5 });
+    expect(await collect(batcher.generate(asked))).toMatchObject(loneRun(asked, 200));
+    const output = await collect(stalled);
+    expect(output.error).toMatchObject({
+      code: "DEADLINE_EXCEEDED",
+      message: expect.stringContaining("0.02 s"),
+    });
+    expect(output.tokens).toHaveLength(5);
+  });
+});
+
 describe("while executors are away", () => {
   test("those who wait are told so after a while, and later ones are answered", async () => {
     const { runner, batcher } = start({}, { patienceMs: 20 });
