@@ -11,6 +11,9 @@ import { onceInterrupted } from "./signals.js";
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"];
 
+/** When the process ends even if something hangs, such as an executor in an uninterruptible sleep. */
+const END_LIMIT_MS = 1950;
+
 interface ServeOptions {
   listen: string;
   withParent: boolean;
@@ -76,7 +79,11 @@ async function serve(command: Command): Promise<void> {
 /** Aborted when the server is to end. */
 function stopSignal(withParent: boolean): AbortSignal {
   const stop = new AbortController();
-  const end = () => stop.abort();
+  const end = () => {
+    if (stop.signal.aborted) return;
+    setTimeout(() => process.exit(1), END_LIMIT_MS).unref();
+    stop.abort();
+  };
   onceInterrupted().signal.addEventListener("abort", end, { once: true });
   if (withParent) {
     dieWithParent();
