@@ -30,7 +30,11 @@ export function serveCommand(): Command {
       ),
     );
   return addServingOptions(command)
-    .option("--with-parent", "ends when stdin ends, and removes its socket's folder if that is empty then", false)
+    .option(
+      "--with-parent",
+      "ends when stdin ends, and removes its socket's folder if that is empty then",
+      false,
+    )
     .addOption(
       new Option("--log-level <level>", "least level that is logged, as JSON lines on stderr")
         .choices(LOG_LEVELS)
