@@ -41,9 +41,9 @@ const BLOCK = 32;
 const LARGEST_QUANT = 127;
 
 /**
- * The engine's arithmetic (native/kernels/kernels.h): f32 throughout; activations quantized per 32 for quantized
- * weights, except where the down-projection is stored one row a neuron, which it scales by the neuron's f32 value; keys
- * and values stored as f16.
+ * The engine's arithmetic (native/kernels/kernels.h): f32 throughout, though sums over neurons are f64 and stray less;
+ * activations quantized per 32 for quantized weights, except where the down-projection is stored one row a neuron, which
+ * it scales by the neuron's f32 value; keys and values stored as f16.
  */
 export class EngineRounding implements Rounding {
   constructor(protected readonly random: Random) {}
