@@ -66,7 +66,9 @@ async function installToolchain(progress) {
       `install these with your package manager, then run this again: ${missing.join(", ")}`,
     );
   if (process.getuid?.() !== 0) {
-    throw new SetupError(`missing: ${missing.join(", ")}. Install with: sudo apt-get update && sudo ${install}`);
+    throw new SetupError(
+      `missing: ${missing.join(", ")}. Install with: sudo apt-get update && sudo ${install}`,
+    );
   }
   progress(`installing ${missing.join(", ")}`);
   const environment = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
