@@ -106,7 +106,7 @@ function watchMemory(pid: number): { stop: () => number } {
 async function interrupt(pid: number, ended: Promise<unknown>): Promise<void> {
   const tree = processTree(pid);
   process.kill(-pid, "SIGINT");
-  const inTime = await Promise.race([ended.then(() => true), delay(STOP_GRACE_MS, false)]);
+  const inTime = await Promise.race([ended.then(() => true), delay(STOP_GRACE_MS, false, { ref: false })]);
   if (inTime) return;
   for (const member of tree) kill(member);
 }
