@@ -77,7 +77,7 @@ async function bench(chosen: string, raw: unknown): Promise<void> {
       sections.push({ command: `npm run bench -- ${name} ${options}`, figures });
     }
   } catch (error) {
-    if (!signal.aborted) throw error;
+    if (!isEndOf(signal, error)) throw error;
     process.exitCode = signal.reason instanceof Interrupted ? signal.reason.exitCode : 1;
   } finally {
     interrupted.release();
@@ -85,6 +85,13 @@ async function bench(chosen: string, raw: unknown): Promise<void> {
     // Also what was measured before an interruption or a failure.
     if (sections.length > 0) process.stdout.write(`${formatReport({ machine, sections }, json)}\n`);
   }
+}
+
+/** Whether an error only says that the work was given up for the signal. */
+function isEndOf({ aborted, reason }: AbortSignal, error: unknown): boolean {
+  if (!aborted || !(error instanceof Error)) return false;
+  const cancelled = error instanceof ThermoclineError && error.code === "CANCELLED";
+  return cancelled || error === reason || error.name === "AbortError";
 }
 
 function formatReport(report: Report, json: boolean): string {

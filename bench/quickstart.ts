@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { ThermoclineError } from "../proto/errors.js";
 import { type Benchmark, type Figure, medianFigure } from "./benchmark.js";
-import { processTree, proportionalBytes } from "./process-memory.js";
+import { isRunning, processTree, proportionalBytes } from "./process-tree.js";
 import { git, ROOT } from "./repository.js";
 import { distribution } from "./statistics.js";
 
@@ -18,6 +18,7 @@ const DEADLINE_MS = 15 * 60 * 1000;
 const POLL_MS = 100;
 /** From SIGINT to SIGKILL; quickstart stops its stack within 2 s. */
 const STOP_GRACE_MS = 5_000;
+const STOP_POLL_MS = 20;
 /** Last lines of its output that explain a failure. */
 const SHOWN_LINES = 20;
 
@@ -69,7 +70,10 @@ async function runQuickstart(folder: string, signal: AbortSignal): Promise<Quick
   const { pid } = child;
   if (pid === undefined) await ended;
   const watch = watchMemory(pid ?? 0);
-  const onAbort = () => void interrupt(pid ?? 0, ended);
+  let interrupted = Promise.resolve();
+  const onAbort = () => {
+    interrupted = interrupt(pid ?? 0);
+  };
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     const [code] = await ended;
@@ -84,6 +88,7 @@ async function runQuickstart(folder: string, signal: AbortSignal): Promise<Quick
   } finally {
     signal.removeEventListener("abort", onAbort);
     watch.stop();
+    await interrupted;
   }
 }
 
@@ -102,20 +107,14 @@ function watchMemory(pid: number): { stop: () => number } {
   };
 }
 
-/** Interrupts a process group, and kills whatever of the tree is left after a while. */
-async function interrupt(pid: number, ended: Promise<unknown>): Promise<void> {
+/** Interrupts a process group, waits for all of its tree to end, and kills what has not after a while. */
+async function interrupt(pid: number): Promise<void> {
   const tree = processTree(pid);
   process.kill(-pid, "SIGINT");
-  const inTime = await Promise.race([ended.then(() => true), delay(STOP_GRACE_MS, false, { ref: false })]);
-  if (inTime) return;
-  for (const member of tree) kill(member);
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
+  const end = performance.now() + STOP_GRACE_MS;
+  while (tree.some(isRunning)) {
+    if (performance.now() > end) for (const member of tree.filter(isRunning)) process.kill(member, "SIGKILL");
+    await delay(STOP_POLL_MS);
   }
 }
 

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { expect, test } from "vitest";
-import { parentIn, processTree, proportionalBytes } from "../../bench/process-memory.js";
+import { isRunning, parentIn, processTree, proportionalBytes } from "../../bench/process-tree.js";
 
 test("finds the parent behind a command that holds anything", () => {
   expect(parentIn("4711 (node) S 12 4711 4711 0")).toBe(12);
@@ -20,11 +20,13 @@ test("sees a process, its children and theirs, each with memory of its own, unti
     const grandchild = Number(line.toString());
     const tree = processTree(child.pid ?? 0);
     expect(tree).toEqual([child.pid, grandchild]);
+    expect(tree.every(isRunning)).toBe(true);
     for (const pid of tree) expect(proportionalBytes(pid)).toBeGreaterThan(2 ** 20);
   } finally {
     child.stdin.end();
     await exited;
   }
   expect(processTree(child.pid ?? 0)).toEqual([child.pid]);
+  expect(isRunning(child.pid ?? 0)).toBe(false);
   expect(proportionalBytes(child.pid ?? 0)).toBe(0);
 });

@@ -1,4 +1,4 @@
-/** Memory of a process and everything it started. */
+/** A process and everything it started: who they are, and their memory. */
 import { readdirSync, readFileSync } from "node:fs";
 
 /** A process and all processes below it, as /proc has them now. */
@@ -16,9 +16,20 @@ export function processTree(root: number): number[] {
   return tree;
 }
 
-/** The parent's pid in a line of /proc/PID/stat (proc_pid_stat(5)); the command before it may hold anything. */
+/** The parent's pid in a line of /proc/PID/stat. */
 export function parentIn(stat: string): number {
-  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+  return Number(fieldsOf(stat)[1]);
+}
+
+/** State, parent and so on (proc_pid_stat(5)); the command before them may hold anything. */
+function fieldsOf(stat: string): string[] {
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+}
+
+/** Whether a process is there and no mere entry that its parent has yet to collect. */
+export function isRunning(pid: number): boolean {
+  const stat = readIfThere(`/proc/${pid}/stat`);
+  return stat !== null && fieldsOf(stat)[0] !== "Z";
 }
 
 /**
