@@ -8,10 +8,16 @@ import { planExecutors } from "../coordinator/executors/spawn-plan.js";
 import { createLog, relay } from "../coordinator/log.js";
 import { loadModel } from "../coordinator/model/load-model.js";
 import { loadTokenizer } from "../coordinator/model/tokenizer/load-tokenizer.js";
-import { place, wholeModelBytes } from "../coordinator/placement/place.js";
+import { place } from "../coordinator/placement/place.js";
 import { loadProfile } from "../coordinator/placement/profile.js";
 import { Batcher } from "../coordinator/schedule/batcher.js";
 import type { GenerationSummary, SamplingParams } from "../coordinator/schedule/generation.js";
+import {
+  DEFAULT_SLOTS,
+  DEFAULT_TRACE_RATIO,
+  hostBudgetBytes,
+  limitsFor,
+} from "../coordinator/serving-defaults.js";
 import { createTelemetry, type Telemetry } from "../coordinator/telemetry/telemetry.js";
 import { ThermoclineError } from "../proto/errors.js";
 import { type RecordedStep, RecordingRunner } from "./recording-runner.js";
@@ -44,13 +50,6 @@ export const GREEDY: SamplingParams = {
 export const SAMPLED: SamplingParams = { ...GREEDY, temperature: 0.8, topP: 0.95 };
 
 const PROMPT = "Once upon a time";
-// The defaults of `thermocline serve`; see coordinator/stack.ts and coordinator/cli/serving-options.ts.
-const SLOTS = 4;
-const MAX_ROWS = 64;
-const MOST_CONTEXT = 4096;
-const HOST_BUDGET_SHARE = 0.5;
-const TRACE_RATIO = 1;
-
 export class StackUnderTest {
   private constructor(
     private readonly group: ExecutorGroup,
@@ -66,17 +65,12 @@ export class StackUnderTest {
    */
   static async open({ modelPath, device, otlpEndpoint }: StackOptions): Promise<StackUnderTest> {
     const model = await loadModel(modelPath, { activation: null });
-    const limits = {
-      maxRows: MAX_ROWS,
-      maxLogitRows: SLOTS,
-      slots: SLOTS,
-      contextLength: Math.min(model.trainedContextLength, MOST_CONTEXT),
-    };
+    const limits = limitsFor(model, { slots: DEFAULT_SLOTS, contextLength: null });
     const profile = await loadProfile(model.path, model.shape);
     const tokenizer = loadTokenizer(model.file);
     const log = createLog("bench", "warn");
     const group = new ExecutorGroup({
-      executors: executorSources(device, Math.ceil(wholeModelBytes(model, limits) * HOST_BUDGET_SHARE)),
+      executors: executorSources(device, hostBudgetBytes(model, limits)),
       model,
       limits,
       plan: (executors) => place(model, executors, limits, profile),
@@ -87,7 +81,7 @@ export class StackUnderTest {
     });
     const telemetry = await createTelemetry({
       otlpEndpoint,
-      traceRatio: TRACE_RATIO,
+      traceRatio: DEFAULT_TRACE_RATIO,
       model: model.name,
       executors: () => group.placement?.schedule.executors ?? [],
       log,

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { Logger } from "pino";
 import type { Activation } from "../native/index.js";
 import { type Address, formatAddress, parseAddress } from "../proto/address.js";
-import { ThermoclineError } from "../proto/errors.js";
+import type { ThermoclineError } from "../proto/errors.js";
 import { formatBytes } from "../proto/units.js";
 import { type PublicServer, startServer } from "./api/server.js";
 import { ExecutorGroup, GROUP_DEFAULTS } from "./executors/group.js";
@@ -17,10 +17,10 @@ import { loadModel } from "./model/load-model.js";
 import type { Model } from "./model/model.js";
 import { Encoder } from "./model/tokenizer/encoder.js";
 import { loadTokenizer } from "./model/tokenizer/load-tokenizer.js";
-import { place, type ServingSizes, wholeModelBytes } from "./placement/place.js";
+import { place, type ServingSizes } from "./placement/place.js";
 import { loadProfile } from "./placement/profile.js";
 import { Batcher } from "./schedule/batcher.js";
-import type { StepLimits } from "./schedule/step.js";
+import { hostBudgetBytes, limitsFor } from "./serving-defaults.js";
 import { createTelemetry } from "./telemetry/telemetry.js";
 
 export interface StackOptions {
@@ -28,12 +28,12 @@ export interface StackOptions {
   /** null takes the file's own. */
   activation: Activation | null;
   gpu: GpuChoice;
-  /** null takes {@link HOST_BUDGET_SHARE} of what the model needs. */
+  /** null takes half of what the model needs. */
   vramBudgetBytes: number | null;
   cpuExecutors: number;
   /** Threads of all executors together; null takes one a CPU. */
   threads: number | null;
-  /** null takes the model's, up to {@link DEFAULT_MOST_CONTEXT}. */
+  /** null takes the model's, up to 4096. */
   contextLength: number | null;
   slots: number;
   /** Executors that others started; when there are any, none is spawned. */
@@ -51,13 +51,6 @@ export interface Stack {
   /** Ends requests, executors and the port; at most 2 s. Idempotent. */
   close(): Promise<void>;
 }
-
-/** KV cache grows with the context; more than this must be asked for. */
-const DEFAULT_MOST_CONTEXT = 4096;
-/** Rows of a prompt chunk: enough to read a layer's weights once for many tokens, short enough to keep decoding. */
-const MAX_ROWS = 64;
-/** The host device simulates a card that holds this share of the model, so that both sides have work. */
-const HOST_BUDGET_SHARE = 0.5;
 
 /**
  * Starts everything and resolves when requests are answered. Nothing is left behind when it rejects.
@@ -140,23 +133,6 @@ function closer(work: () => Promise<void>): () => Promise<void> {
   };
 }
 
-/** @throws ThermoclineError INVALID_ARGUMENT for a context the model was not made for */
-function limitsFor(model: Model, options: StackOptions): StepLimits & ServingSizes {
-  const trained = model.trainedContextLength;
-  if (options.contextLength !== null && options.contextLength > trained) {
-    throw new ThermoclineError(
-      "INVALID_ARGUMENT",
-      `--ctx is ${options.contextLength}, and ${model.name} was trained on ${trained} positions; give at most that`,
-    );
-  }
-  return {
-    maxRows: Math.max(MAX_ROWS, options.slots),
-    maxLogitRows: options.slots,
-    slots: options.slots,
-    contextLength: options.contextLength ?? Math.min(trained, DEFAULT_MOST_CONTEXT),
-  };
-}
-
 function executorSources(
   options: StackOptions,
   model: Model,
@@ -173,8 +149,7 @@ function executorSources(
   if (note !== null) log.warn(note);
   if (device === "off" && options.vramBudgetBytes !== null)
     log.warn("--vram-budget has no effect: there is no GPU executor");
-  const vramBudgetBytes =
-    options.vramBudgetBytes ?? Math.ceil(wholeModelBytes(model, sizes) * HOST_BUDGET_SHARE);
+  const vramBudgetBytes = options.vramBudgetBytes ?? hostBudgetBytes(model, sizes);
   if (device === "host") log.info(`the host device simulates a card with ${formatBytes(vramBudgetBytes)}`);
   const dist = dirname(dirname(fileURLToPath(import.meta.url)));
   return planExecutors({ ...options, vramBudgetBytes }, device).map(({ name, kind, args }) => ({

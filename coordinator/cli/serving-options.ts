@@ -4,6 +4,7 @@ import { z } from "zod";
 import { ThermoclineError } from "../../proto/errors.js";
 import { parseBytes } from "../../proto/units.js";
 import { bundledModelPath } from "../model/bundled.js";
+import { DEFAULT_SLOTS, DEFAULT_TRACE_RATIO } from "../serving-defaults.js";
 import type { StackOptions } from "../stack.js";
 import { decimal, parseOptions, whole } from "./option-values.js";
 
@@ -26,12 +27,12 @@ export function addServingOptions(command: Command): Command {
     .option("--cpu-executors <n>", "CPU executor processes", "1")
     .option("--threads <n>", "threads of all executors together (default: one a core)")
     .option("--ctx <n>", "positions a request may use (default: the model's, at most 4096)")
-    .option("--slots <n>", "requests that run at the same time", "4")
+    .option("--slots <n>", "requests that run at the same time", String(DEFAULT_SLOTS))
     .option(
       "--otlp-endpoint <url>",
       "sends traces and metrics there over OTLP/gRPC, such as http://127.0.0.1:4317",
     )
-    .option("--trace-ratio <share>", "share of requests to trace, 0 to 1", "1");
+    .option("--trace-ratio <share>", "share of requests to trace, 0 to 1", String(DEFAULT_TRACE_RATIO));
 }
 
 const schema = z.object({
