@@ -1,6 +1,7 @@
 /**
  * What tracing costs: the time for a token with an OTLP receiver at the default sampling, against without one. Two
- * stacks without one compete as well: how much they differ is what this measurement cannot see.
+ * stacks without one compete as well: how much they differ is what this measurement cannot see. What tracing's code
+ * takes of the coordinator's thread is far smaller than that, so the profiler is asked for it.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { ThermoclineError } from "../proto/errors.js";
@@ -9,6 +10,7 @@ import type { SinkTally } from "./otlp-sink.js";
 import { startSink } from "./sink-process.js";
 import { type Device, GREEDY, type StackUnderTest, withStacks } from "./stack-under-test.js";
 import { distribution, interleaved } from "./statistics.js";
+import { profiled, shareOf } from "./thread-time.js";
 
 const DEVICES: readonly Device[] = ["off", "host"];
 /** Longer than spans wait for their batch: what a turn leaves to export is then as much as it found. */
@@ -26,6 +28,7 @@ async function overheadOn(device: Device, context: BenchmarkContext): Promise<Fi
   const off: Turn[] = [];
   const offAgain: Turn[] = [];
   const on: Turn[] = [];
+  const shares: number[] = [];
   const sink = await startSink();
   const stack = (otlpEndpoint: string | null) => ({ modelPath, device, otlpEndpoint });
   let tally: SinkTally;
@@ -38,6 +41,12 @@ async function overheadOn(device: Device, context: BenchmarkContext): Promise<Fi
         await generateFor(SETTLE_MS, contender.stack, context);
         contender.turns.push(await generateFor(TURN_MS, contender.stack, context));
         await delay(SETTLE_MS, null, { signal });
+      }
+      const [, , traced] = stacks;
+      for (let run = 0; run < runs && traced !== undefined; run++) {
+        progress(`tracing, --gpu ${device}: profile ${run + 1} of ${runs}`);
+        const profile = await profiled(async () => void (await generateFor(TURN_MS, traced, context)));
+        shares.push(100 * shareOf(profile, isTelemetry));
       }
     });
   } finally {
@@ -53,9 +62,15 @@ async function overheadOn(device: Device, context: BenchmarkContext): Promise<Fi
   return [
     medianFigure(`tracing's share of a token's time, ${where}`, "%", distribution(overheads(off, on))),
     medianFigure(`the same, untraced by untraced, ${where}`, "%", distribution(overheads(off, offAgain))),
+    medianFigure(`tracing's share of the coordinator's thread, ${where}`, "%", distribution(shares)),
     medianFigure(`coordinator's CPU time a token, untraced, ${where}`, "µs", distribution(cpuUs(off))),
     medianFigure(`coordinator's CPU time a token, traced, ${where}`, "µs", distribution(cpuUs(on))),
   ];
+}
+
+/** The project's own telemetry, the SDK, and the gRPC client, which nothing else of a running stack calls a token. */
+function isTelemetry(url: string): boolean {
+  return /\/coordinator\/telemetry\/|\/@opentelemetry\/|\/@grpc\/grpc-js\//.test(url);
 }
 
 /** Means over the tokens of one turn. */

@@ -11,12 +11,12 @@ import { executorName } from "./executor-names.js";
 import { ExportWatch } from "./export-watch.js";
 import { ATTRIBUTES, GEN_AI } from "./names.js";
 import type { Observer, RequestObserver, StepShare } from "./observer.js";
-import { PhaseMetrics } from "./phase-metrics.js";
-import { RequestMetrics, rowsOf } from "./request-metrics.js";
+import { RequestMetrics } from "./request-metrics.js";
 import { REQUEST_SPANS, RequestTrace } from "./request-trace.js";
 import { SpanBudget } from "./span-budget.js";
 import { BATCH_SPANS, QUEUE_SPANS, SpanQueue } from "./span-queue.js";
 import { layOut } from "./step-layout.js";
+import { rowsOf, StepMetrics } from "./step-metrics.js";
 import { traceStep, traceStepDetail } from "./step-trace.js";
 import type { Telemetry, TelemetryOptions } from "./telemetry.js";
 import { serviceResource, Tracers } from "./tracers.js";
@@ -34,7 +34,7 @@ export class OtlpTelemetry implements Telemetry, Observer {
   private readonly queue: SpanQueue;
   private readonly tracers: Tracers;
   private readonly meters: metrics.MeterProvider;
-  private readonly phaseMetrics: PhaseMetrics;
+  private readonly stepMetrics: StepMetrics;
   private readonly requestMetrics: RequestMetrics;
 
   /** @param url of the receiver */
@@ -49,7 +49,7 @@ export class OtlpTelemetry implements Telemetry, Observer {
     const exporter = new OTLPTraceExporter({ ...settings, concurrencyLimit });
     this.queue = new SpanQueue(exporter, this.watch, EXPORT_TIMEOUT_MS);
     this.tracers = new Tracers(this.queue, options.traceRatio);
-    this.phaseMetrics = new PhaseMetrics(
+    this.stepMetrics = new StepMetrics(
       (executor) => executorName(executor, options.executors()),
       () => this.clock.mapping().toEpoch(monotonicNs()),
     );
@@ -58,7 +58,7 @@ export class OtlpTelemetry implements Telemetry, Observer {
       readers: [
         new metrics.PeriodicExportingMetricReader({
           exporter: new WatchedMetricExporter(settings, this.watch),
-          metricProducers: [this.phaseMetrics],
+          metricProducers: [this.stepMetrics],
           exportIntervalMillis: METRICS_INTERVAL_MS,
           // The exporter has a deadline itself, and tells what became of it; this one must not come first.
           exportTimeoutMillis: 2 * EXPORT_TIMEOUT_MS,
@@ -87,8 +87,7 @@ export class OtlpTelemetry implements Telemetry, Observer {
   }
 
   step(result: StepResult, shares: readonly StepShare[]): void {
-    this.phaseMetrics.record(result.timings);
-    this.requestMetrics.step((result.endNs - result.startNs) * 1e-9, shares);
+    this.stepMetrics.record(result, shares);
     const traced = shares.flatMap((share) => {
       const trace = share.request instanceof ObservedRequest ? share.request.openTrace : null;
       return trace === null ? [] : [{ share, trace, first: trace.isFirst(share.stage) }];
@@ -129,7 +128,7 @@ export class OtlpTelemetry implements Telemetry, Observer {
     main: TracedShare,
   ): SpanContext | null {
     const { share, trace, first } = main;
-    const layout = this.budget.allows(first, monotonicNs()) ? layOut(result) : null;
+    const layout = this.budget.allows(first, result.endNs) ? layOut(result) : null;
     const affordable = layout !== null && this.queue.reserve(layout.spans);
     const context = trace.step(share.stage, result, affordable);
     if (!affordable) return null;

@@ -1,9 +1,8 @@
-/** Metrics of requests and steps, which are few enough for ordinary instruments. */
+/** Metrics of requests, which are few enough for ordinary instruments. */
 import type { Attributes, Counter, Histogram, Meter, UpDownCounter } from "@opentelemetry/api";
 import type { FinishReason } from "../schedule/generation.js";
 import { errorType } from "./error-type.js";
 import { ATTRIBUTES, GEN_AI, METRICS } from "./names.js";
-import type { StepShare } from "./observer.js";
 
 /** Boundaries that the GenAI conventions recommend, in seconds. */
 const REQUEST_S = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
@@ -13,7 +12,6 @@ const TOKEN_S = [
   0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5,
   0.75, 1, 2.5,
 ];
-const ROWS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 
 export class RequestMetrics {
   private readonly active: UpDownCounter;
@@ -22,8 +20,6 @@ export class RequestMetrics {
   private readonly timePerOutputToken: Histogram;
   private readonly duration: Histogram;
   private readonly tokens: Counter;
-  private readonly stepDuration: Histogram;
-  private readonly stepRows: Histogram;
 
   /** @param common attributes of every request metric */
   constructor(
@@ -51,12 +47,6 @@ export class RequestMetrics {
     this.tokens = meter.createCounter(METRICS.tokens, {
       unit: "{token}",
       description: "Tokens read and generated",
-    });
-    this.stepDuration = seconds(METRICS.stepDuration, "Wall time of a step", TOKEN_S);
-    this.stepRows = meter.createHistogram(METRICS.stepRows, {
-      unit: "{row}",
-      description: "Rows of a step",
-      advice: { explicitBucketBoundaries: ROWS },
     });
   }
 
@@ -89,19 +79,4 @@ export class RequestMetrics {
     this.tokens.add(promptTokens, { ...this.common, [GEN_AI.tokenType]: "input" });
     this.tokens.add(generatedTokens, { ...this.common, [GEN_AI.tokenType]: "output" });
   }
-
-  step(durationS: number, shares: readonly StepShare[]): void {
-    const attributes = { [ATTRIBUTES.stage]: stageOf(shares) };
-    this.stepDuration.record(durationS, attributes);
-    this.stepRows.record(rowsOf(shares), attributes);
-  }
-}
-
-function stageOf(shares: readonly StepShare[]): string {
-  const stages = new Set(shares.map(({ stage }) => stage));
-  return stages.size === 1 ? String([...stages][0]) : "mixed";
-}
-
-export function rowsOf(shares: readonly StepShare[]): number {
-  return shares.reduce((sum, { rows }) => sum + rows, 0);
 }

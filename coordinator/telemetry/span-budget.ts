@@ -2,13 +2,13 @@
 
 /**
  * A span costs about 20 us of the coordinator's thread: 3 us to make, 17 us to send. Tracing may take 2 % of the
- * time, so 1,000 spans a second; half of that leaves room for slower machines, metrics, and what is not counted.
+ * time, so 1,000 spans a second; a quarter of that leaves room for slower machines, metrics, and what is not counted.
  */
-const SPANS_PER_S = 500;
-/** Saved up while idle: half a second's worth, 5 ms of work. */
+const SPANS_PER_S = 250;
+/** Saved up while idle: a second's worth, 5 ms of work. */
 const CAPACITY = 256;
-/** What goes first may use up the budget of the next two seconds. */
-const MAX_DEBT = 2 * SPANS_PER_S;
+/** What goes first may use up the budget of the next four seconds. */
+const MAX_DEBT = 4 * SPANS_PER_S;
 /** Other detail leaves this for what goes first. */
 const RESERVE = CAPACITY / 2;
 

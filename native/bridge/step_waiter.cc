@@ -8,10 +8,6 @@
 namespace thermocline::bridge {
 namespace {
 
-// A step of a small model ends within this time, and its waiter then needs no waking. On a machine with few cores a
-// longer spin would take one from the executors.
-constexpr int64_t kSpinNs = 50'000;
-
 // How soon a wait under way notices close().
 constexpr int64_t kSliceNs = 20'000'000;
 
@@ -64,8 +60,10 @@ std::optional<StepWaiter::Wait> StepWaiter::next() {
 
 void StepWaiter::serve(const Wait& wait) {
   const int64_t deadline_ns = wait.start_ns + wait.timeout_ns;
-  for (int64_t spin_ns = kSpinNs; !closed(); spin_ns = 0) {
-    const WaitLimits limits{std::min(deadline_ns, monotonic_ns() + kSliceNs), spin_ns, &arena_->abort_flag()};
+  while (!closed()) {
+    // Parked at once: a spin would take a core from the executors for the whole of a short step.
+    const WaitLimits limits{
+        .deadline_ns = std::min(deadline_ns, monotonic_ns() + kSliceNs), .spin_ns = 0, .abort = &arena_->abort_flag()};
     const WaitResult result = arena_->completed().wait(wait.step, limits);
     if (result == WaitResult::timed_out && monotonic_ns() < deadline_ns) continue;
     if (result == WaitResult::reached) {
