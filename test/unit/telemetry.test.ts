@@ -343,7 +343,9 @@ describe("a batch", () => {
     expect(main.traceId).toBe(a.traceId);
     for (const other of steps.filter((step) => step !== main)) {
       expect(other.links).toEqual([{ traceId: main.traceId, spanId: main.spanId }]);
-      expect([other.startNs, other.endNs]).toEqual([main.startNs, main.endNs]);
+      // Each trace has one relation between the clocks, and two of them may differ by a millisecond.
+      expect(other.endNs - other.startNs).toBe(main.endNs - main.startNs);
+      expect(Math.abs(Number(other.startNs - main.startNs))).toBeLessThanOrEqual(1e6);
     }
     expect(steps.map((step) => step.attributes["thermocline.request.rows"]).sort()).toEqual([1, 2, 2]);
     expect(steps.every((step) => step.attributes["thermocline.rows"] === 5)).toBe(true);
