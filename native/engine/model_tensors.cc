@@ -78,10 +78,11 @@ class Finder {
     const TensorRef& tensor = plan_.tensors[i];
     if (tensor.rows == 0) fail(ErrorCode::invalid_argument, i, "rows", tensor.name + " has no rows");
     if (tensor.cols == 0) fail(ErrorCode::invalid_argument, i, "cols", tensor.name + " has no columns");
-    if (wants_quantized_activation(tensor.type) && tensor.cols % kBlock != 0) {
+    const size_t block = block_elements(tensor.type);
+    if (tensor.cols % block != 0) {
       fail(ErrorCode::invalid_argument, i, "cols",
            tensor.name + " has " + std::to_string(tensor.cols) + " columns; " + name_of(tensor.type) +
-               " needs a multiple of " + std::to_string(kBlock));
+               " needs a multiple of " + std::to_string(block));
     }
     const uint64_t bytes = checked_product({tensor.rows, row_bytes(tensor.type, tensor.cols)});
     if (tensor.offset > plan_.model_bytes || bytes > plan_.model_bytes - tensor.offset) {

@@ -12,6 +12,10 @@ namespace thermocline {
 inline constexpr size_t kWeightQuants = 2;
 inline constexpr size_t kQ8_0BlockBytes = kWeightQuants + kBlock;
 inline constexpr size_t kQ4_0BlockBytes = kWeightQuants + kBlock / 2;
+// The K-quants' blocks: scales, minimums and quants, as ggml's block_q4_K, block_q5_K and block_q6_K lay them out.
+inline constexpr size_t kQ4_KBlockBytes = 2 + 2 + 12 + kSuperBlock / 2;
+inline constexpr size_t kQ5_KBlockBytes = kQ4_KBlockBytes + kSuperBlock / 8;
+inline constexpr size_t kQ6_KBlockBytes = kSuperBlock / 2 + kSuperBlock / 4 + kSuperBlock / 16 + 2;
 
 inline constexpr size_t kActivationQuants = offsetof(Q8Activation, quants);
 inline constexpr size_t kActivationBytes = sizeof(Q8Activation);

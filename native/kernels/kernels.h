@@ -6,8 +6,8 @@
 
 namespace thermocline {
 
-enum class WeightType : uint8_t { f32, f16, q8_0, q4_0 };
-inline constexpr int kWeightTypes = 4;
+enum class WeightType : uint8_t { f32, f16, q8_0, q4_0, bf16, q4_k, q5_k, q6_k };
+inline constexpr int kWeightTypes = 8;
 
 enum class InstructionSet : uint8_t { scalar, avx2 };
 inline constexpr int kInstructionSets = 2;
@@ -15,8 +15,15 @@ inline constexpr int kInstructionSets = 2;
 // Elements in a block of GGUF's Q8_0 and Q4_0, and in a block of quantized activations.
 inline constexpr size_t kBlock = 32;
 
-// Bytes of a row of `cols` elements as GGUF stores it: f32 4, f16 2 an element; q8_0 34, q4_0 18 a block (an f16
-// scale, then the quants; Q4_0's byte j holds elements j and j+16, each plus 8).
+// Elements in a block of the K-quants.
+inline constexpr size_t kSuperBlock = 256;
+
+// Elements that are stored together; a row is a whole number of such blocks.
+size_t block_elements(WeightType type);
+
+// Bytes of a row of `cols` elements as GGUF stores it: f32 4, f16 and bf16 2 an element; q8_0 34, q4_0 18 a block of 32
+// (an f16 scale, then the quants; Q4_0's byte j holds elements j and j+16, each plus 8); q4_k 144, q5_k 176, q6_k 210 a
+// block of 256.
 size_t row_bytes(WeightType type, size_t cols);
 
 // Whether rows of this type want their activations as Q8Activation blocks; else they want f32.

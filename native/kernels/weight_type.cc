@@ -17,12 +17,18 @@ constexpr Format kFormats[] = {
     {"f16", 1, 2, false},
     {"q8_0", kBlock, kQ8_0BlockBytes, true},
     {"q4_0", kBlock, kQ4_0BlockBytes, true},
+    {"bf16", 1, 2, false},
+    {"q4_k", kSuperBlock, kQ4_KBlockBytes, true},
+    {"q5_k", kSuperBlock, kQ5_KBlockBytes, true},
+    {"q6_k", kSuperBlock, kQ6_KBlockBytes, true},
 };
 static_assert(sizeof kFormats / sizeof kFormats[0] == kWeightTypes);
 
 const Format& format_of(WeightType type) { return kFormats[static_cast<size_t>(type)]; }
 
 }  // namespace
+
+size_t block_elements(WeightType type) { return format_of(type).elements; }
 
 size_t row_bytes(WeightType type, size_t cols) {
   const Format& format = format_of(type);
