@@ -10,6 +10,7 @@ import { generateCommand } from "./cli/generate.js";
 import { inspectCommand } from "./cli/inspect.js";
 import { serveCommand } from "./cli/serve.js";
 import { Interrupted } from "./cli/signals.js";
+import { synthCommand } from "./cli/synth.js";
 
 const program = new Command("thermocline")
   .description("Runs a language model larger than the graphics card fast on one PC.")
@@ -29,6 +30,7 @@ for (const command of [
   serveCommand(),
   generateCommand(),
   convertCommand(),
+  synthCommand(),
   inspectCommand(),
   doctorCommand(),
 ]) {

@@ -1,14 +1,11 @@
 /** `thermocline convert`: a Hugging Face model folder becomes a GGUF file. */
-import cliProgress from "cli-progress";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { WeightType } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
 import { formatBytes } from "../../proto/units.js";
 import { convertFolder, TEXT_KEYS } from "../model/convert/convert.js";
+import { ByteProgress } from "./byte-progress.js";
 import { onceInterrupted } from "./signals.js";
-
-/** Shorter conversions end before anybody wonders. */
-const PROGRESS_AFTER_MS = 2000;
 
 interface Options {
   out: string;
@@ -50,7 +47,7 @@ function collectMetadata(text: string, collected: Map<string, string>): Map<stri
 }
 
 async function convert(folder: string, { out, type, force, metadata }: Options): Promise<void> {
-  const progress = new Progress();
+  const progress = new ByteProgress("converting");
   const interruption = onceInterrupted();
   try {
     const bytes = await convertFolder(folder, out, {
@@ -69,29 +66,5 @@ async function convert(folder: string, { out, type, force, metadata }: Options):
   } finally {
     progress.stop();
     interruption.release();
-  }
-}
-
-/** A bar on stderr, once the work has taken a while. */
-class Progress {
-  private readonly startMs = performance.now();
-  private bar: cliProgress.SingleBar | null = null;
-
-  update(bytesDone: number, bytesTotal: number): void {
-    if (this.bar === null) {
-      if (performance.now() - this.startMs < PROGRESS_AFTER_MS) return;
-      this.bar = new cliProgress.SingleBar({
-        format: "converting {bar} {percentage}% | {done} of {total_text} | {eta} s left",
-        stream: process.stderr,
-        clearOnComplete: true,
-      });
-      this.bar.start(bytesTotal, bytesDone, { done: "", total_text: formatBytes(bytesTotal) });
-    }
-    this.bar.update(bytesDone, { done: formatBytes(bytesDone) });
-  }
-
-  stop(): void {
-    this.bar?.stop();
-    this.bar = null;
   }
 }

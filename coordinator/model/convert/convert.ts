@@ -40,9 +40,9 @@ export const TEXT_KEYS: readonly string[] = [
 ];
 
 /** What `general.file_type` says of a file whose matrices have this type. */
-const FILE_TYPES: Readonly<Record<WeightType, number>> = { f32: 0, f16: 1, q4_0: 2, q8_0: 7 };
+export const FILE_TYPES: Readonly<Record<WeightType, number>> = { f32: 0, f16: 1, q4_0: 2, q8_0: 7 };
 /** The version of ggml's block formats since their scales are halves. */
-const QUANTIZATION_VERSION = 2;
+export const QUANTIZATION_VERSION = 2;
 
 /** A matrix element beyond this becomes infinite: a half ends at 65504, and scales are halves. */
 const LARGEST: Readonly<Record<WeightType, number>> = {

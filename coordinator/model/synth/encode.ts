@@ -1,0 +1,68 @@
+/**
+ * Writes synthetic weights in any weight type. Weights are small whole numbers times a scale that 32 of them share,
+ * which ggml's 32-element blocks hold exactly; other types go through the quantizer.
+ */
+import type { WeightType } from "../../../native/index.js";
+import { HALF_VALUES, toHalf } from "../convert/half.js";
+import { quantize } from "../convert/quantize.js";
+import { bytesOf, WEIGHT_TYPES } from "../tensor-types.js";
+
+/** Weights that share a scale. */
+export const SCALED_TOGETHER = 32;
+
+/** Rows of weights, one behind another: element i is `numbers[i] * scales[i / 32]`. */
+export interface ScaledRows {
+  /** From -8 to 7, in whole blocks of the type. */
+  numbers: Int8Array;
+  /** Halves (see {@link nearestHalf}), for the types that keep them as such. */
+  scales: Float32Array;
+}
+
+/** The half nearest to a number. */
+export function nearestHalf(value: number): number {
+  return HALF_VALUES[toHalf(value)] ?? 0;
+}
+
+/** @returns the bytes written to the front of `out` */
+export function encodeRows(type: WeightType, rows: ScaledRows, out: Uint8Array): Uint8Array {
+  const bytes = out.subarray(0, bytesOf(WEIGHT_TYPES[type], rows.numbers.length));
+  if (type === "q4_0") encodeQ4(rows, bytes);
+  else if (type === "q8_0") encodeQ8(rows, bytes);
+  else bytes.set(quantize(type, valuesOf(rows)));
+  return bytes;
+}
+
+function valuesOf({ numbers, scales }: ScaledRows): Float32Array {
+  const values = new Float32Array(numbers.length);
+  for (let block = 0; block < scales.length; block++) {
+    const scale = scales[block] ?? 0;
+    const first = block * SCALED_TOGETHER;
+    for (let i = first; i < first + SCALED_TOGETHER; i++) values[i] = (numbers[i] ?? 0) * scale;
+  }
+  return values;
+}
+
+function encodeQ4({ numbers, scales }: ScaledRows, bytes: Uint8Array): void {
+  const half = SCALED_TOGETHER / 2;
+  let to = 0;
+  for (let block = 0; block < scales.length; block++) {
+    const from = block * SCALED_TOGETHER;
+    const scale = toHalf(scales[block] ?? 0);
+    bytes[to++] = scale;
+    bytes[to++] = scale >>> 8;
+    for (let i = from; i < from + half; i++) {
+      bytes[to++] = ((numbers[i] ?? 0) + 8) | (((numbers[i + half] ?? 0) + 8) << 4);
+    }
+  }
+}
+
+function encodeQ8({ numbers, scales }: ScaledRows, bytes: Uint8Array): void {
+  let to = 0;
+  for (let block = 0; block < scales.length; block++) {
+    const from = block * SCALED_TOGETHER;
+    const scale = toHalf(scales[block] ?? 0);
+    bytes[to++] = scale;
+    bytes[to++] = scale >>> 8;
+    for (let i = from; i < from + SCALED_TOGETHER; i++) bytes[to++] = numbers[i] ?? 0;
+  }
+}
