@@ -5,6 +5,7 @@ import type { GgufFile } from "../model/gguf.js";
 import type { GgufValue, GgufValueType } from "../model/gguf-metadata.js";
 import { modelOf } from "../model/load-model.js";
 import type { Model } from "../model/model.js";
+import { SYNTHETIC_KEY } from "../model/synth/metadata.js";
 import { loadTokenizer } from "../model/tokenizer/load-tokenizer.js";
 
 /** Elements of an array that are shown. */
@@ -41,6 +42,8 @@ export interface InspectReport {
   alignment: number;
   dataOffset: number;
   name: string;
+  /** Whether its weights are random ones that `thermocline synth` wrote. */
+  synthetic: boolean;
   architecture: string;
   /** null when the file names an activation that no engine has. */
   activation: ActivationChoice | null;
@@ -80,6 +83,7 @@ export function inspectFile(file: GgufFile): InspectReport {
     alignment,
     dataOffset,
     name: file.metadata.string("general.name", ""),
+    synthetic: file.metadata.boolean(SYNTHETIC_KEY, false),
     architecture: file.metadata.string("general.architecture", ""),
     activation: activation.value,
     model: model.value === null ? null : summaryOf(model.value),

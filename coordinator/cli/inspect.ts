@@ -51,6 +51,7 @@ function overview(report: InspectReport): string[][] {
     ["name", report.name === "" ? "(none)" : abbreviate(report.name)],
     ["architecture", report.architecture === "" ? "(none)" : abbreviate(report.architecture)],
   ];
+  if (report.synthetic) rows.push(["synthetic", "yes: its weights are random, its text means nothing"]);
   if (activation !== null) rows.push(["activation", `${activation.activation}: ${activation.reason}`]);
   if (model !== null) {
     const { layers, embd, heads, headDim, kvHeads, ff, vocab } = model.shape;

@@ -3,7 +3,7 @@ import { type Command, Option } from "commander";
 import { z } from "zod";
 import type { WeightType } from "../../native/index.js";
 import type { SynthOptions } from "../model/synth/options.js";
-import { PRESET_NAMES, PRESETS, type SynthShape } from "../model/synth/shapes.js";
+import { PRESET_NAMES, PRESETS, type SynthShape, weightsOf } from "../model/synth/shapes.js";
 import { WEIGHT_TYPES } from "../model/tensor-types.js";
 import { decimal, parseOptions, whole, whole64 } from "./option-values.js";
 
@@ -12,7 +12,7 @@ const DEFAULT_SPARSITY = 0.9;
 /** With it and 90 % sparsity, a fifth of a 7B model's neurons do three quarters of the firing. */
 const DEFAULT_SKEW = 0.8;
 /** Measuring loads the whole model; larger ones are measured when asked for. */
-const MOST_LAYERS_TIMES_WIDTH_MEASURED = 22 * 2048 ** 2;
+const MOST_WEIGHTS_MEASURED = 1.2e9;
 
 export interface SynthCommandOptions {
   model: SynthOptions;
@@ -131,6 +131,6 @@ export function parseSynthOptions(out: string, raw: unknown): SynthCommandOption
       seed: options.seed,
     },
     replace: options.force,
-    measure: options.measure ?? shape.layers * shape.embd ** 2 <= MOST_LAYERS_TIMES_WIDTH_MEASURED,
+    measure: options.measure ?? weightsOf(shape) <= MOST_WEIGHTS_MEASURED,
   };
 }

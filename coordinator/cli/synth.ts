@@ -2,7 +2,10 @@
 import { Command } from "commander";
 import { ThermoclineError } from "../../proto/errors.js";
 import { formatBytes } from "../../proto/units.js";
+import { measureActivity } from "../measure-activity.js";
+import { loadModel } from "../model/load-model.js";
 import { synthesize } from "../model/synth/synthesize.js";
+import { activityReport } from "./activity-report.js";
 import { ByteProgress } from "./byte-progress.js";
 import { onceInterrupted } from "./signals.js";
 import { addSynthOptions, parseSynthOptions, type SynthCommandOptions } from "./synth-options.js";
@@ -30,21 +33,28 @@ Examples:
     .action(async (out: string, options: unknown) => synth(out, parseSynthOptions(out, options)));
 }
 
-async function synth(out: string, { model, replace }: SynthCommandOptions): Promise<void> {
+async function synth(out: string, { model, replace, measure }: SynthCommandOptions): Promise<void> {
   const progress = new ByteProgress("writing");
   const interruption = onceInterrupted();
+  const { signal } = interruption;
   try {
     const bytes = await synthesize(out, model, {
       replace,
       onProgress: (bytesDone, bytesTotal) => progress.update(bytesDone, bytesTotal),
-      signal: interruption.signal,
+      signal,
     });
     progress.stop();
     process.stderr.write(`wrote ${out}: ${formatBytes(bytes)} as ${model.type}\n`);
+    if (measure) process.stderr.write("running it to measure its sparsity\n");
+    const activity = measure
+      ? await measureActivity(await loadModel(out, { activation: null }), { signal })
+      : null;
+    process.stdout.write(`${activityReport(model, activity)}\n`);
   } catch (error) {
-    if (!interruption.signal.aborted) throw error;
-    if (error instanceof ThermoclineError) process.stderr.write(`thermocline: ${error.message}\n`);
-    throw interruption.signal.reason;
+    if (!signal.aborted) throw error;
+    if (error instanceof ThermoclineError && error.code === "CANCELLED")
+      process.stderr.write(`thermocline: ${error.message}\n`);
+    throw signal.reason;
   } finally {
     progress.stop();
     interruption.release();

@@ -7,6 +7,7 @@ import { generateCommand } from "../../coordinator/cli/generate.js";
 import { inspectCommand } from "../../coordinator/cli/inspect.js";
 import { serveCommand } from "../../coordinator/cli/serve.js";
 import { Interrupted, onceInterrupted } from "../../coordinator/cli/signals.js";
+import { synthCommand } from "../../coordinator/cli/synth.js";
 
 /** Runs a command; what commander itself refuses is thrown like any other error. */
 async function run(command: Command, args: readonly string[]): Promise<void> {
@@ -59,7 +60,21 @@ describe("serve refuses", () => {
   });
 });
 
-test.each([serveCommand, generateCommand, convertCommand, inspectCommand, doctorCommand])(
+describe("synth refuses", () => {
+  test.each<[string[], RegExp]>([
+    [[], /missing required argument 'out'/],
+    [["a.gguf", "--preset", "llama-8b"], /'llama-8b' is invalid. Allowed choices are tiny, tinyllama-1.1b/],
+    [["a.gguf", "--sparsity", "1"], /^--sparsity is "1"; give a number from 0.01 to 0.999$/],
+    [["a.gguf", "--layers", "0"], /^--layers is "0"; give a whole number from 1/],
+    [["a.gguf", "--type", "q3_k"], /'q3_k' is invalid/],
+    [["a.gguf", "--embd", "100"], /^--embd is 100; give a multiple of 32$/],
+    [["a.pwri", "--activation", "silu"], /^--format pwri implies ReLU/],
+  ])("%j", async (args, message) => {
+    await expect(run(synthCommand(), args)).rejects.toThrow(message);
+  });
+});
+
+test.each([serveCommand, generateCommand, convertCommand, synthCommand, inspectCommand, doctorCommand])(
   "%o has examples in its help",
   (make) => {
     let help = "";

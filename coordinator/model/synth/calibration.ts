@@ -15,8 +15,7 @@ import { reservedChannels, SUMMANDS, type SynthOptions } from "./options.js";
 import { BASIS_VARIANCE, WEIGHT_VARIANCE } from "./random.js";
 
 /** What all layers' attention, and all layers' FFNs, add to the residual's variance, as a share of the embedding's. */
-const ATTENTION_SHARE = 0.01;
-const FFN_SHARE = 0.01;
+export const ADDED_VARIANCE = { attention: 0.01, ffn: 0.01 };
 /** Standard deviation of a token's logits: distinct enough for greedy decoding, even enough for sampling. */
 const LOGIT_SPREAD = 2;
 /** The constant channel, in multiples of the embedding's scale. The largest there is: Q8 activations hold it exactly. */
@@ -72,13 +71,13 @@ export function calibrate(options: SynthOptions): Calibration {
     embedding,
     query: unit(WEIGHT_VARIANCE),
     value: unit(WEIGHT_VARIANCE),
-    attentionOutput: added(ATTENTION_SHARE, embd),
+    attentionOutput: added(ADDED_VARIANCE.attention, embd),
     gate: unit(options.predictor === null ? WEIGHT_VARIANCE : SUMMANDS * BASIS_VARIANCE),
     up: unit(WEIGHT_VARIANCE),
-    down: added(FFN_SHARE, hiddenSquares),
+    down: added(ADDED_VARIANCE.ffn, hiddenSquares),
     output: nearestHalf(LOGIT_SPREAD * unit(WEIGHT_VARIANCE)),
     // Attention's share fades with the context, over which it averages.
-    spread: (layer) => spread * Math.sqrt(1 + (FFN_SHARE * layer) / layers),
+    spread: (layer) => spread * Math.sqrt(1 + (ADDED_VARIANCE.ffn * layer) / layers),
     frequencies,
     biases,
   };

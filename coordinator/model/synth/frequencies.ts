@@ -11,10 +11,9 @@ const LEAST_FREQUENT = 1e-9;
  * @returns one probability a neuron, the largest first
  */
 export function powerLaw(neurons: number, mean: number, skew: number): Float64Array {
+  const byRank = Float64Array.from({ length: neurons }, (_, index) => (index + 1) ** -skew);
   const at = (factor: number) =>
-    Float64Array.from({ length: neurons }, (_, index) =>
-      Math.max(LEAST_FREQUENT, Math.min(MOST_FREQUENT, factor * (index + 1) ** -skew)),
-    );
+    byRank.map((weight) => Math.max(LEAST_FREQUENT, Math.min(MOST_FREQUENT, factor * weight)));
   const meanOf = (values: Float64Array) => values.reduce((sum, value) => sum + value, 0) / neurons;
   // The last neuron reaches the ceiling at the upper bound, and with it all others.
   let low = 0;

@@ -34,7 +34,7 @@ function preset(
 }
 
 export const PRESETS = {
-  tiny: preset(4, 256, 4, 2, 1024, 512, 512),
+  tiny: preset(4, 512, 8, 2, 1024, 512, 512),
   "tinyllama-1.1b": preset(22, 2048, 32, 4, 5632, 32_000, 2048),
   "llama-7b": preset(32, 4096, 32, 32, 11_008, 32_000, 4096),
   "llama-13b": preset(40, 5120, 40, 40, 13_824, 32_000, 4096),
@@ -54,3 +54,9 @@ export const PRESETS = {
 
 export type PresetName = keyof typeof PRESETS;
 export const PRESET_NAMES = Object.keys(PRESETS) as PresetName[];
+
+/** Elements of all matrices but predictors. */
+export function weightsOf({ layers, embd, heads, kvHeads, ff, vocab }: SynthShape): number {
+  const attention = 2 * embd ** 2 + 2 * embd * (embd / heads) * kvHeads;
+  return layers * (attention + 3 * embd * ff) + 2 * vocab * embd;
+}
