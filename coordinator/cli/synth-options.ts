@@ -9,7 +9,7 @@ import { decimal, parseOptions, whole, whole64 } from "./option-values.js";
 
 const TYPES = Object.keys(WEIGHT_TYPES) as [WeightType, ...WeightType[]];
 const DEFAULT_SPARSITY = 0.9;
-/** With it and 90 % sparsity, a fifth of a 7B model's neurons do three quarters of the firing. */
+/** With it and 90 % sparsity, a fifth of a layer's 11008 neurons do 59 % of the firing. */
 const DEFAULT_SKEW = 0.8;
 /** Measuring loads the whole model; larger ones are measured when asked for. */
 const MOST_WEIGHTS_MEASURED = 1.2e9;

@@ -2,14 +2,15 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { encodeRows, nearestHalf, SCALED_TOGETHER } from "../../coordinator/model/synth/encode.js";
+import { encodeRows, SCALED_TOGETHER } from "../../coordinator/model/synth/encode.js";
 import { powerLaw } from "../../coordinator/model/synth/frequencies.js";
+import { nearestHalf, toHalf } from "../../coordinator/model/synth/half.js";
 import type { SynthOptions } from "../../coordinator/model/synth/options.js";
 import { WeightStream } from "../../coordinator/model/synth/random.js";
 import { synthesize } from "../../coordinator/model/synth/synthesize.js";
 import { bytesOf, WEIGHT_TYPES } from "../../coordinator/model/tensor-types.js";
 import type { WeightType } from "../../native/index.js";
-import { dequantize } from "../oracle/dequantize.js";
+import { dequantize, halfToNumber } from "../oracle/dequantize.js";
 import { type Matrix, readOracleModel } from "../oracle/model.js";
 import { Random } from "../support/random.js";
 import { TINY_SYNTHETIC, writeSynthetic } from "../support/synthetic-model.js";
@@ -60,12 +61,12 @@ describe("the file", () => {
   });
 });
 
-test.each(TYPES)("%s holds numbers and their scales exactly", (type) => {
+test.each(TYPES)("%s holds numbers and their scales exactly", async (type) => {
   const random = new Random(3);
   const numbers = Int8Array.from({ length: 8 * SCALED_TOGETHER }, () => random.integer(16) - 8);
   const scales = Float32Array.from({ length: 8 }, () => nearestHalf(random.normal()));
   const out = new Uint8Array(bytesOf(WEIGHT_TYPES[type], numbers.length) + 5);
-  const encoded = encodeRows(type, { numbers, scales }, out);
+  const encoded = await encodeRows(type, { numbers, scales }, out);
   // f16 rounds the product of a half and a number of four bits, which may have 15 bits.
   const expected = Float64Array.from(numbers, (number, i) => {
     const value = number * (scales[Math.floor(i / SCALED_TOGETHER)] ?? 0);
@@ -75,6 +76,18 @@ test.each(TYPES)("%s holds numbers and their scales exactly", (type) => {
   expect([...dequantize(type, encoded, numbers.length)].map((value) => value + 0)).toEqual(
     [...expected].map((value) => value + 0),
   );
+});
+
+test("every finite half is its own nearest half, and what lies between two goes to the nearer or the even one", () => {
+  for (let bits = 0; bits < 0x7bff; bits++) {
+    const [half, next] = [halfToNumber(bits), halfToNumber(bits + 1)];
+    expect([toHalf(half), nearestHalf(half)]).toEqual([bits, half]);
+    const middle = (half + next) / 2;
+    const even = bits % 2 === 0 ? half : next;
+    expect([toHalf(-middle) & 0x7fff, nearestHalf(-middle)]).toEqual([bits + (bits % 2), 0 - even]);
+    expect(nearestHalf(half + (next - half) * 0.49)).toBe(half);
+    expect(toHalf(half + (next - half) * 0.51)).toBe(bits + 1);
+  }
 });
 
 test("weights are spread evenly and have no mean", () => {

@@ -9,8 +9,9 @@
  * What layers add to the residual stays small beside the embedding: more would be a growth of the gates' spread that
  * depends on the context's length, and there would be no telling the probabilities beforehand.
  */
-import { nearestHalf } from "./encode.js";
+
 import { normalDensity, normalQuantile, powerLaw } from "./frequencies.js";
+import { nearestHalf } from "./half.js";
 import { reservedChannels, SUMMANDS, type SynthOptions } from "./options.js";
 import { BASIS_VARIANCE, WEIGHT_VARIANCE } from "./random.js";
 

@@ -3,9 +3,9 @@
  * which ggml's 32-element blocks hold exactly; other types go through the quantizer.
  */
 import type { WeightType } from "../../../native/index.js";
-import { HALF_VALUES, toHalf } from "../convert/half.js";
 import { quantize } from "../convert/quantize.js";
 import { bytesOf, WEIGHT_TYPES } from "../tensor-types.js";
+import { toHalf } from "./half.js";
 
 /** Weights that share a scale. */
 export const SCALED_TOGETHER = 32;
@@ -14,21 +14,16 @@ export const SCALED_TOGETHER = 32;
 export interface ScaledRows {
   /** From -8 to 7, in whole blocks of the type. */
   numbers: Int8Array;
-  /** Halves (see {@link nearestHalf}), for the types that keep them as such. */
+  /** Halves (see `nearestHalf`), for the types that keep them as such. */
   scales: Float32Array;
 }
 
-/** The half nearest to a number. */
-export function nearestHalf(value: number): number {
-  return HALF_VALUES[toHalf(value)] ?? 0;
-}
-
-/** @returns the bytes written to the front of `out` */
-export function encodeRows(type: WeightType, rows: ScaledRows, out: Uint8Array): Uint8Array {
+/** @returns the rows' bytes, at the front of `out` where the type is one of the two that are written in place */
+export async function encodeRows(type: WeightType, rows: ScaledRows, out: Uint8Array): Promise<Uint8Array> {
+  if (type !== "q4_0" && type !== "q8_0") return quantize(type, valuesOf(rows));
   const bytes = out.subarray(0, bytesOf(WEIGHT_TYPES[type], rows.numbers.length));
   if (type === "q4_0") encodeQ4(rows, bytes);
-  else if (type === "q8_0") encodeQ8(rows, bytes);
-  else bytes.set(quantize(type, valuesOf(rows)));
+  else encodeQ8(rows, bytes);
   return bytes;
 }
 

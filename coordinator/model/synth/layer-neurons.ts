@@ -1,6 +1,7 @@
 /** The gate rows of one layer, and the predictor that tells which of them fire. */
 import { type Calibration, CONSTANT } from "./calibration.js";
-import { nearestHalf, SCALED_TOGETHER } from "./encode.js";
+import { SCALED_TOGETHER } from "./encode.js";
+import { nearestHalf } from "./half.js";
 import { basisRows, biasUnits, SUMMANDS, type SynthOptions } from "./options.js";
 import { BASIS_VARIANCE, WeightStream } from "./random.js";
 

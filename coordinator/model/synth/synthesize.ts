@@ -56,7 +56,7 @@ export async function synthesize(
   let writing: Promise<void> = Promise.resolve();
   try {
     let bytesDone = 0;
-    for (const { name, bytes } of pieces(tensors)) {
+    for await (const { name, bytes } of pieces(tensors)) {
       await writing;
       if (signal?.aborted === true) {
         throw new ThermoclineError("CANCELLED", `${out}: the synthesis was interrupted; nothing was written`);
@@ -76,7 +76,7 @@ export async function synthesize(
 }
 
 /** The tensors' bytes in order. Those of a piece are overwritten by the next but one. */
-function* pieces(tensors: readonly SynthTensor[]): Generator<{ name: string; bytes: Uint8Array }> {
+async function* pieces(tensors: readonly SynthTensor[]): AsyncGenerator<{ name: string; bytes: Uint8Array }> {
   const most = Math.max(...tensors.map((tensor) => rowsAtOnce(tensor) * tensor.cols));
   const mostBytes = Math.max(
     ...tensors.map((tensor) => bytesOf(WEIGHT_TYPES[tensor.type], rowsAtOnce(tensor) * tensor.cols)),
@@ -99,7 +99,7 @@ function* pieces(tensors: readonly SynthTensor[]): Generator<{ name: string; byt
         );
       }
       const made = { numbers: numbers.subarray(0, count * cols), scales: scales.subarray(0, count * blocks) };
-      yield { name: spec.name, bytes: encodeRows(type, made, buffer) };
+      yield { name: spec.name, bytes: await encodeRows(type, made, buffer) };
       [buffer, other] = [other, buffer];
     }
   }
