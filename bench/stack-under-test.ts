@@ -141,7 +141,7 @@ export class StackUnderTest {
 
 function executorSources(device: Device, vramBudgetBytes: number): GroupOptions["executors"] {
   const dist = join(dirname(fileURLToPath(import.meta.url)), "..");
-  const options = { gpu: device, vramBudgetBytes, cpuExecutors: 1, threads: null };
+  const options = { gpu: device, vramBudgetBytes, cpuExecutors: 1, threads: null, repack: true };
   return planExecutors(options, device).map(({ name, kind, args }) => ({
     name,
     source: {

@@ -52,7 +52,8 @@ export class NativeError extends Error {
 }
 
 /** Instruction sets with kernels of their own, slowest first. */
-export type InstructionSet = "scalar" | "avx2";
+export const INSTRUCTION_SETS = ["scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni"] as const;
+export type InstructionSet = (typeof INSTRUCTION_SETS)[number];
 export type WeightType = "f32" | "f16" | "q8_0" | "q4_0";
 export type Activation = "relu" | "relu2" | "silu";
 export type ExecutorKind = "cpu" | "gpu";
@@ -187,7 +188,10 @@ export interface EnginePlan {
 }
 
 export interface EngineOptions {
-  /** `mapped` computes straight from the file's pages; `resident` copies this executor's share into memory. */
+  /**
+   * `mapped` computes straight from the file's pages; `resident` copies this executor's share into memory, laid out as
+   * the kernels read it.
+   */
   residency: "mapped" | "resident";
   /** Most bytes for weights, KV cache and scratch; 0 means no limit. */
   budgetBytes: number;
