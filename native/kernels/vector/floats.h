@@ -39,7 +39,9 @@ typename Lanes::Floats load_first(const uint8_t* from, size_t count) {
   return Element::template load<Lanes>(padded);
 }
 
-// Calls visit(column, lanes or count of lanes left, vector's number among the sum lanes).
+// Calls whole(column, vector's number among the sum lanes) and, for lanes that a rest does not fill, part(column, count,
+// number). A rest reaches all sum lanes, with nothing in the last ones: adding 0 makes +0 of a lane's -0, and that must
+// not depend on the vectors' width.
 template <class Lanes, class Whole, class Part>
 void for_each_vector(size_t cols, const Whole& whole, const Part& part) {
   constexpr size_t kVectors = kSumLanes / Lanes::kWidth;
@@ -47,7 +49,8 @@ void for_each_vector(size_t cols, const Whole& whole, const Part& part) {
   for (; i + kSumLanes <= cols; i += kSumLanes) {
     for (size_t v = 0; v < kVectors; ++v) whole(i + v * Lanes::kWidth, v);
   }
-  for (size_t v = 0; i < cols; ++v) {
+  if (i == cols) return;
+  for (size_t v = 0; v < kVectors; ++v) {
     const size_t count = cols - i < Lanes::kWidth ? cols - i : Lanes::kWidth;
     if (count == Lanes::kWidth) {
       whole(i, v);
