@@ -96,7 +96,7 @@ void float_tile(const std::byte* const* rows, const Activations& x, size_t first
             [&](const uint8_t* row) { return load_first<Lanes, F32>(row + i * F32::kBytes, count); }, v);
       });
   for (size_t r = 0; r < R; ++r) {
-    for (size_t j = 0; j < X; ++j) y[(first + j) * y_stride + r] = Lanes::total16(sums[r][j]);
+    for (size_t j = 0; j < X; ++j) store_at(y, (first + j) * y_stride + r, Lanes::total16(sums[r][j]));
   }
 }
 
@@ -146,7 +146,8 @@ void add_float_rows_f64(const std::byte* const* rows, size_t count, const Activa
                         size_t y_stride) {
   for (size_t i = 0; i < count; ++i) {
     for (size_t j = 0; j < x.count; ++j) {
-      y[j * y_stride + i] += dot_f64<Lanes, Element>(bytes_of(rows[i]), row_of(x, j), cols);
+      const double before = load<double>(bytes_of(y) + (j * y_stride + i) * sizeof(double));
+      store_at(y, j * y_stride + i, before + dot_f64<Lanes, Element>(bytes_of(rows[i]), row_of(x, j), cols));
     }
   }
 }

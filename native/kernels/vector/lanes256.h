@@ -18,6 +18,11 @@ T load(const void* from) {
   return value;
 }
 
+template <typename T>
+void store_at(T* to, size_t index, T value) {
+  __builtin_memcpy(reinterpret_cast<uint8_t*>(to) + index * sizeof value, &value, sizeof value);
+}
+
 const uint8_t* bytes_of(const void* data) { return static_cast<const uint8_t*>(data); }
 const uint8_t* row_of(const Activations& x, size_t index) { return bytes_of(x.data) + index * x.stride; }
 
