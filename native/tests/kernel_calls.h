@@ -49,9 +49,16 @@ template <typename Number>
 class Output {
  public:
   Output(size_t rows, size_t columns, size_t stride, size_t misalignment = 0)
-      : rows_(rows), stride_(stride), expected_(columns == 0 ? 0 : (columns - 1) * stride + rows) {
-    for (size_t i = 0; i < expected_.size(); ++i) expected_[i] = static_cast<Number>(1000 + i);
-    placed_.emplace_back(expected_.data(), expected_.size() * sizeof(Number), misalignment);
+      : stride_(stride), before_(columns == 0 ? 0 : (columns - 1) * stride + rows) {
+    for (size_t i = 0; i < before_.size(); ++i) before_[i] = static_cast<Number>(1000 + i);
+    expected_ = before_;
+    place(misalignment);
+  }
+  // With the same expectations.
+  Output unwritten(size_t misalignment = 0) const {
+    Output other(stride_, before_, expected_);
+    other.place(misalignment);
+    return other;
   }
   Number* data() { return placed_.front().template as<Number>(); }
   size_t stride() const { return stride_; }
@@ -69,8 +76,14 @@ class Output {
   bool right() const { return placed_.front().holds(expected_.data()) && placed_.front().guards_intact(); }
 
  private:
-  size_t rows_, stride_;
-  std::vector<Number> expected_;
+  Output(size_t stride, std::vector<Number> before, std::vector<Number> expected)
+      : stride_(stride), before_(std::move(before)), expected_(std::move(expected)) {}
+  void place(size_t misalignment) {
+    placed_.emplace_back(before_.data(), before_.size() * sizeof(Number), misalignment);
+  }
+
+  size_t stride_;
+  std::vector<Number> before_, expected_;
   std::vector<Placed> placed_;
 };
 
