@@ -24,6 +24,17 @@ Halves sums_of(const __m256i (&lanes)[kRowsAtOnce]) {
   return {_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)};
 }
 
+// The same for lanes below 2^14 in magnitude, as sums of four products with up to five bits are: sums of two of them
+// still fit 16 bits, in which half as many shuffles do.
+Halves sums_of_small(const __m256i (&lanes)[kRowsAtOnce]) {
+  const auto pairs = [](__m256i a, __m256i b) {
+    return _mm256_madd_epi16(_mm256_packs_epi32(a, b), _mm256_set1_epi16(1));
+  };
+  const __m256i low = pairs(pairs(lanes[0], lanes[1]), pairs(lanes[2], lanes[3]));
+  const __m256i high = pairs(pairs(lanes[4], lanes[5]), pairs(lanes[6], lanes[7]));
+  return {_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)};
+}
+
 // Lane r: the half at rows[r] + offset.
 __m256 gather_halves(RowPointers rows, size_t offset) {
   __m128i halves = _mm_cvtsi32_si128(load<uint16_t>(rows[0] + offset));
@@ -46,8 +57,8 @@ __m256i gather_ints(RowPointers rows, size_t offset) {
 }
 
 __m256i nibbles_of(const uint8_t* packed) {
-  const __m128i both = load128(packed);
-  return Lanes256::low_nibbles(_mm256_set_m128i(_mm_srli_epi16(both, 4), both));
+  const __m256i both = _mm256_broadcastsi128_si256(load128(packed));
+  return Lanes256::low_nibbles(_mm256_srlv_epi32(both, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4)));
 }
 
 // d * integer for the block at `offset` of every row.
@@ -90,7 +101,7 @@ struct RowsQ4_0 {
       lanes[r] = Dot::small_by_signed(nibbles_of(rows_[r] + offset_ + kWeightQuants), quants);
     }
     const __m256i zeros = _mm256_set1_epi32(8 * load<int32_t>(x + kActivationSum));
-    return scaled(rows_, offset_, _mm256_sub_epi32(sums_of(lanes).total(), zeros));
+    return scaled(rows_, offset_, _mm256_sub_epi32(sums_of_small(lanes).total(), zeros));
   }
 
  private:
@@ -103,6 +114,7 @@ void block_tile(RowPointers rows, const uint8_t* x, size_t cols, typename Sums<L
   Sums<Lanes256> sums;
   for (size_t offset = 0, i = 0; i < cols; i += Block::kElements, offset += Block::kBytes) {
     const Block block(rows, offset);
+#pragma GCC unroll 8
     for (size_t sub = 0; sub < Block::kElements / kBlock; ++sub, x += kActivationBytes) {
       sums.add(_mm256_mul_ps(_mm256_set1_ps(load<float>(x)), block.value(sub, x)));
     }

@@ -76,7 +76,7 @@ struct RowsWithMinimums {
       lanes[r] = Dot::small_by_signed(Quants::load(rows_[r] + offset_, sub), quants);
     }
     const __m256i sum = _mm256_set1_epi32(load<int32_t>(x + kActivationSum));
-    const __m256i integers = _mm256_mullo_epi32(packed_.scale(sub), sums_of(lanes).total());
+    const __m256i integers = _mm256_mullo_epi32(packed_.scale(sub), sums_of_small(lanes).total());
     const __m256i minimums = _mm256_mullo_epi32(packed_.minimum(sub), sum);
     return _mm256_sub_ps(_mm256_mul_ps(d_, _mm256_cvtepi32_ps(integers)),
                          _mm256_mul_ps(minimum_d_, _mm256_cvtepi32_ps(minimums)));
