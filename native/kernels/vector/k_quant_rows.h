@@ -9,13 +9,11 @@ namespace {
 
 // Byte `index` of every lane.
 __m256i byte_of(__m256i lanes, size_t index) {
-  return _mm256_and_si256(_mm256_srl_epi32(lanes, _mm_cvtsi64_si128(static_cast<long long>(8 * index))),
-                          _mm256_set1_epi32(255));
+  return _mm256_and_si256(_mm256_srli_epi32(lanes, static_cast<int>(8 * index)), _mm256_set1_epi32(255));
 }
 
 __m256i signed_byte_of(__m256i lanes, size_t index) {
-  const __m128i up = _mm_cvtsi64_si128(static_cast<long long>(24 - 8 * index));
-  return _mm256_srai_epi32(_mm256_sll_epi32(lanes, up), 24);
+  return _mm256_srai_epi32(_mm256_slli_epi32(lanes, static_cast<int>(24 - 8 * index)), 24);
 }
 
 // The eight 6-bit scales and minimums of a Q4_K or Q5_K block, as sub_block.h describes their 12 bytes.
@@ -44,6 +42,13 @@ __m256i low_bits(const uint8_t* quants, size_t sub) {
   return sub % 2 == 0 ? Lanes256::low_nibbles(both) : Lanes256::high_nibbles(both);
 }
 
+// Moves bit `from` of every byte, and its neighbours, to bit `to`. Loops over sub-blocks are unrolled so that this is a
+// shift by a constant.
+__m256i move_bits(__m256i bytes, size_t from, size_t to) {
+  return from < to ? _mm256_slli_epi16(bytes, static_cast<int>(to - from))
+                   : _mm256_srli_epi16(bytes, static_cast<int>(from - to));
+}
+
 struct QuantsQ4_K {
   static constexpr size_t kBytes = kQ4_KBlockBytes;
   static __m256i load(const uint8_t* block, size_t sub) { return low_bits(block + kQ4_KQuants, sub); }
@@ -52,9 +57,8 @@ struct QuantsQ4_K {
 struct QuantsQ5_K {
   static constexpr size_t kBytes = kQ5_KBlockBytes;
   static __m256i load(const uint8_t* block, size_t sub) {
-    const __m256i bits = _mm256_srl_epi16(load256(block + kQ5_KHighBits), _mm_cvtsi64_si128(static_cast<long long>(sub)));
-    const __m256i high = _mm256_slli_epi16(_mm256_and_si256(bits, _mm256_set1_epi8(1)), 4);
-    return _mm256_or_si256(low_bits(block + kQ5_KQuants, sub), high);
+    const __m256i high = move_bits(load256(block + kQ5_KHighBits), sub, 4);
+    return _mm256_or_si256(low_bits(block + kQ5_KQuants, sub), _mm256_and_si256(high, _mm256_set1_epi8(1 << 4)));
   }
 };
 
@@ -99,9 +103,8 @@ __m256i load_q6_k(const uint8_t* block, size_t sub) {
   const size_t half = sub / 4, quarter = sub % 4;
   const __m256i four = load256(block + half * (kSuperBlock / 4) + quarter % 2 * kBlock);
   const __m256i low = quarter < 2 ? Lanes256::low_nibbles(four) : Lanes256::high_nibbles(four);
-  const __m256i two = load256(block + kQ6_KHighBits + half * (kSuperBlock / 8));
-  const __m256i shifted = _mm256_srl_epi16(two, _mm_cvtsi64_si128(static_cast<long long>(2 * quarter)));
-  return _mm256_or_si256(low, _mm256_slli_epi16(_mm256_and_si256(shifted, _mm256_set1_epi8(3)), 4));
+  const __m256i two = move_bits(load256(block + kQ6_KHighBits + half * (kSuperBlock / 8)), 2 * quarter, 4);
+  return _mm256_or_si256(low, _mm256_and_si256(two, _mm256_set1_epi8(3 << 4)));
 }
 
 template <class Dot>
