@@ -53,7 +53,8 @@ export class NativeError extends Error {
 
 /** Instruction sets with kernels of their own, slowest first. */
 export type InstructionSet = "scalar" | "avx2";
-export type WeightType = "f32" | "f16" | "q8_0" | "q4_0";
+/** GGUF's formats for weights; `native/kernels/kernels.h` holds the same list. */
+export type WeightType = "f32" | "f16" | "q8_0" | "q4_0" | "bf16" | "q4_k" | "q5_k" | "q6_k";
 export type Activation = "relu" | "relu2" | "silu";
 export type ExecutorKind = "cpu" | "gpu";
 

@@ -40,7 +40,17 @@ export const TEXT_KEYS: readonly string[] = [
 ];
 
 /** What `general.file_type` says of a file whose matrices have this type. */
-const FILE_TYPES: Readonly<Record<WeightType, number>> = { f32: 0, f16: 1, q4_0: 2, q8_0: 7 };
+const FILE_TYPES: Readonly<Record<WeightType, number>> = {
+  f32: 0,
+  f16: 1,
+  q4_0: 2,
+  q8_0: 7,
+  // llama.cpp tells mixtures of K-quants apart as S, M and L; S is the one with the fewest other types.
+  q4_k: 14,
+  q5_k: 16,
+  q6_k: 18,
+  bf16: 32,
+};
 /** The version of ggml's block formats since their scales are halves. */
 const QUANTIZATION_VERSION = 2;
 
@@ -50,6 +60,10 @@ const LARGEST: Readonly<Record<WeightType, number>> = {
   f16: 65_504,
   q8_0: 65_504 * 127,
   q4_0: 65_504 * 8,
+  bf16: Number.MAX_VALUE,
+  q4_k: 0,
+  q5_k: 0,
+  q6_k: 0,
 };
 
 /**
