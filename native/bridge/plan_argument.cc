@@ -1,14 +1,12 @@
 #include "plan_argument.h"
 
 #include "../error.h"
+#include "weight_type_argument.h"
 
 namespace thermocline::bridge {
 namespace {
 
 // The names' order is that of the enumerations.
-WeightType read_weight_type(const Argument& type) {
-  return static_cast<WeightType>(type.choice({"f32", "f16", "q8_0", "q4_0", "bf16", "q4_k", "q5_k", "q6_k"}));
-}
 Activation read_activation(const Argument& activation) {
   return static_cast<Activation>(activation.choice({"relu", "relu2", "silu"}));
 }
