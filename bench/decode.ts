@@ -37,10 +37,10 @@ export const decode: Benchmark = async (context) => {
 
 async function ourTurn(stack: StackUnderTest, { tokens, signal }: BenchmarkContext): Promise<DecodeTurn> {
   const { prompt } = stack;
-  const { summary, steps } = await stack.generate({ prompt, tokens, sampling: GREEDY, signal });
+  const { summary, prefill, steps } = await stack.generate({ prompt, tokens, sampling: GREEDY, signal });
   return {
     tokensPerS: summary.decodeTokensPerS,
-    own: { work: tokenWork(steps, steps.length), times: tokenTimes(steps) },
+    own: { work: tokenWork(steps, steps.length), times: tokenTimes([...prefill.slice(-1), ...steps]) },
     peerTokensPerS: null,
   };
 }
