@@ -18,7 +18,7 @@ export async function ownMemory(
   prompt: readonly number[],
 ): Promise<Figure[]> {
   const limits = limitsFor(model, { slots: DEFAULT_SLOTS, contextLength: null });
-  const schedule = place(model, [{ kind: "cpu", budgetBytes: 0 }], limits, null);
+  const schedule = place(model, [{ kind: "cpu", budgetBytes: 0, threads: context.threads }], limits, null);
   const { kvCacheBytes } = memoryNeeds(enginePlan(model, schedule, 0, limits), {
     residency: "mapped",
     budgetBytes: 0,

@@ -96,6 +96,10 @@ struct Kernels {
   void (*dequantize[kWeightTypes])(const std::byte* row, float* y, size_t cols);
   // y[c] += scale * row[c]
   void (*add_scaled_f16)(float scale, const uint16_t* row, float* y, size_t cols);
+  // y[i] = e^(x[i] - shift); y[i] = g[i] / (1 + e^-g[i]) * u[i]. To a few units in the last place; the same bits in all
+  // sets but scalar.
+  void (*exp_minus)(const float* x, float shift, float* y, size_t count);
+  void (*silu_times)(const float* g, const float* u, float* y, size_t count);
   void (*quantize)(const float* x, Q8Activation* y, size_t cols);
   // IEEE half precision, rounded to nearest even.
   void (*to_f16)(const float* x, uint16_t* y, size_t cols);

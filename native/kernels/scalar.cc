@@ -197,6 +197,17 @@ void add_scaled_f16(float scale, const uint16_t* row, float* y, size_t cols) {
   for (size_t c = 0; c < cols; ++c) add_to(y, c, scale * F16::at(reinterpret_cast<const uint8_t*>(row), c));
 }
 
+void exp_minus(const float* x, float shift, float* y, size_t count) {
+  for (size_t i = 0; i < count; ++i) store(std::exp(load<float>(at(x, i)) - shift), at(y, i));
+}
+
+void silu_times(const float* g, const float* u, float* y, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const float gate = load<float>(at(g, i));
+    store(gate / (1.0f + std::exp(-gate)) * load<float>(at(u, i)), at(y, i));
+  }
+}
+
 // Bits of |x|. They are ordered as the numbers are, with infinity and then the NaNs above all others.
 uint32_t magnitude_bits(float x) { return std::bit_cast<uint32_t>(x) & 0x7fffffffu; }
 
@@ -257,6 +268,8 @@ const Kernels kScalarKernels = {
     .dequantize = {dequantize_floats<F32>, dequantize_floats<F16>, dequantize_blocks<Q8_0>, dequantize_blocks<Q4_0>,
                    dequantize_floats<BF16>, dequantize_blocks<Q4_K>, dequantize_blocks<Q5_K>, dequantize_blocks<Q6_K>},
     .add_scaled_f16 = add_scaled_f16,
+    .exp_minus = exp_minus,
+    .silu_times = silu_times,
     .quantize = quantize,
     .to_f16 = to_f16_row,
 };

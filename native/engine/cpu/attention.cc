@@ -92,11 +92,9 @@ void Attention::attend(const Kernels& kernels, const KvCache& cache, size_t laye
     scores[p] *= scale;
     highest = std::max(highest, scores[p]);
   }
+  kernels.exp_minus(scores, highest, scores, seen);
   double sum = 0;
-  for (size_t p = 0; p < seen; ++p) {
-    scores[p] = std::exp(scores[p] - highest);
-    sum += scores[p];
-  }
+  for (size_t p = 0; p < seen; ++p) sum += scores[p];
   const float share = static_cast<float>(1.0 / sum);
   std::fill(out, out + dim, 0.0f);
   for (size_t p = 0; p < seen; ++p) kernels.add_scaled_f16(scores[p] * share, values + p * dim, out, dim);

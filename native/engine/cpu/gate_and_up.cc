@@ -48,6 +48,21 @@ void GateAndUp::Part::multiply_panels() {
   };
   multiply(gate_, gates_, kGate);
   multiply(up_, ups_, kUp);
+  if (!is_dense()) return;
+  for (size_t row = 0; row < tile_.rows; ++row) {
+    float* gates = gates_ + row * stride_;
+    tile_.kernels.silu_times(gates, ups_ + row * stride_, gates, end_ - begin_);
+  }
+  work_.active += static_cast<uint32_t>(tile_.rows * (end_ - begin_));
+}
+
+void GateAndUp::Part::take_dense(size_t row, size_t first, NeuronBatch& batch) {
+  const float* hidden = gates_ + row * stride_ + (first - begin_);
+  batch.count = std::min(NeuronBatch::kSize, end_ - first);
+  for (size_t i = 0; i < batch.count; ++i) {
+    batch.index[i] = static_cast<uint32_t>(first + i);
+    batch.value[i] = hidden[i];
+  }
 }
 
 void GateAndUp::Part::fire(size_t index) {
@@ -59,17 +74,18 @@ void GateAndUp::Part::fire(size_t index) {
 
 void GateAndUp::Part::to_hidden(size_t row, NeuronBatch& batch) {
   NeuronBatch ups = batch;
-  if (up_.layout == Layout::panels) {
-    for (size_t i = 0; i < batch.count; ++i) ups.value[i] = ups_[row * stride_ + batch.index[i] - begin_];
+  multiply_rows(up_, row, ups);
+  if (owner_.activation_ == Activation::silu) {
+    tile_.kernels.silu_times(batch.value, ups.value, batch.value, batch.count);
   } else {
-    multiply_rows(up_, row, ups);
+    const bool up_too = owner_.activation_ == Activation::relu2;
+    for (size_t i = 0; i < batch.count; ++i) batch.value[i] *= up_too ? std::max(ups.value[i], 0.0f) : ups.value[i];
   }
   size_t kept = 0;
   for (size_t i = 0; i < batch.count; ++i) {
-    const float value = hidden(batch.value[i], ups.value[i]);
-    if (value == 0) continue;
+    if (batch.value[i] == 0) continue;
     batch.index[kept] = batch.index[i];
-    batch.value[kept++] = value;
+    batch.value[kept++] = batch.value[i];
   }
   batch.count = kept;
 }
@@ -85,16 +101,6 @@ void GateAndUp::Part::multiply_rows(const Matrix& weights, size_t row, NeuronBat
   for (size_t i = 0; i < batch.count; ++i) rows[i] = tile_.row_of(weights, batch.index[i]);
   tile_.kernels.multiply_rows[static_cast<size_t>(weights.type)](
       rows, batch.count, tile_.h.rows(weights.type, tile_.first + row, 1), owner_.embd_, batch.value, batch.count);
-}
-
-// g > 0 (or a NaN) under the ReLUs.
-float GateAndUp::Part::hidden(float g, float u) const {
-  switch (owner_.activation_) {
-    case Activation::relu: return g * u;
-    case Activation::relu2: return g * std::max(u, 0.0f);
-    case Activation::silu: return g / (1.0f + std::exp(-g)) * u;
-  }
-  return g * u;
 }
 
 }  // namespace thermocline

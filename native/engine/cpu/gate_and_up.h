@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <span>
 
 #include "../plan.h"
@@ -63,14 +62,24 @@ class GateAndUp {
   // 0.
   GateAndUp(const ModelShape& shape, size_t tile_rows, size_t neurons, uint32_t threads, MemoryLayout& scratch);
 
-  // The tile's neurons begin .. end - 1 (begin is a multiple of 16). Calls take(row of the tile, batch) with hidden
-  // values other than 0; it returns the bytes of weights that each of the batch's neurons costs it. With ReLU, g <= 0
+  // The tile's neurons begin .. end - 1 (begin is a multiple of 16). Calls take(row of the tile, batch) with the hidden
+  // values of neurons that fire, but for those that come out 0; it returns the bytes of weights that each of the batch's neurons costs it. With ReLU, g <= 0
   // ends a neuron: up is not read, and the result is exact. (Written so that a NaN fires and is seen, rather than being
   // lost.)
   template <class Take>
   NeuronWork run(const NeuronTile& tile, size_t begin, size_t end, uint32_t thread, const Take& take) const {
     Part part(*this, tile, begin, end, thread);
     part.multiply_panels();
+    if (part.is_dense()) {
+      for (size_t row = 0; row < tile.rows; ++row) {
+        NeuronBatch batch;
+        for (size_t i = begin; i < end; i += batch.count) {
+          part.take_dense(row, i, batch);
+          part.count_down(batch, take(row, batch));
+        }
+      }
+      return part.work();
+    }
     for (size_t row = 0; row < tile.rows; ++row) {
       NeuronBatch fired;
       const auto use = [&] {
@@ -101,6 +110,10 @@ class GateAndUp {
     // Gates, and ups where every neuron needs one, that lie in panels: for all rows at once.
     void multiply_panels();
 
+    // Whether every neuron fires for every row, and all products are there.
+    bool is_dense() const { return up_.layout == Layout::panels; }
+    void take_dense(size_t row, size_t first, NeuronBatch& batch);
+
     template <class Fire>
     void for_each_fired(size_t row, const Fire& fire) {
       if (gate_.layout == Layout::panels) {
@@ -129,7 +142,7 @@ class GateAndUp {
 
     // A neuron fired for a row: its other weights are on their way.
     void fire(size_t index);
-    // Gate values to hidden values; those that are 0 are dropped.
+    // Gate values (above 0, or a NaN, under the ReLUs) to hidden values; those that are 0 are dropped.
     void to_hidden(size_t row, NeuronBatch& batch);
     void count_down(const NeuronBatch& batch, size_t bytes);
     const NeuronWork& work() const { return work_; }
@@ -137,7 +150,6 @@ class GateAndUp {
    private:
     bool fires(float g) const { return owner_.activation_ == Activation::silu || !(g <= 0); }
     void multiply_rows(const Matrix& weights, size_t row, NeuronBatch& batch) const;
-    float hidden(float g, float u) const;
 
     // Counts a neuron's weights once a tile.
     bool mark(size_t index, Read what) {

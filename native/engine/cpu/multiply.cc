@@ -12,6 +12,9 @@ constexpr size_t kElementsAtATime = 256;
 // threads finish together.
 constexpr size_t kBytesAtATime = 256 << 10;
 
+// Panels that kernels read side by side.
+constexpr size_t kStreams = 4;
+
 size_t groups_of(const Matrix& weights) { return (weights.rows + kPanelRows - 1) / kPanelRows; }
 
 // Row pointers, a panel's worth at a time.
@@ -92,7 +95,7 @@ void multiply(const Compute& compute, std::initializer_list<Product> products, c
     groups += groups_of(product.weights);
     bytes += product.weights.bytes();
   }
-  const size_t grain = std::max<size_t>(1, groups * kBytesAtATime / std::max<uint64_t>(1, bytes));
+  const size_t grain = std::max<size_t>(1, groups * kBytesAtATime / std::max<uint64_t>(1, bytes) / kStreams * kStreams);
   compute.pool.parallel_chunks(groups, grain, [&](size_t begin, size_t end, uint32_t) {
     size_t before = 0;  // groups of the products before this one
     for (const Product& product : products) {

@@ -54,7 +54,8 @@ class Placer {
       }
     };
     add(*tensors.ffn_gate, weights.gate, dense_gate);
-    add(*tensors.ffn_up, weights.up, dense_up);
+    // Products of whole panels are put together with those of others.
+    add(*tensors.ffn_up, weights.up, dense_up && has_panels(tensors.ffn_gate->type) && has_panels(tensors.ffn_up->type));
     if (tensors.down_by_neuron) bundle.push_back({*tensors.ffn_down, weights.down});
     place_bundle(bundle, numbers);
     if (!tensors.down_by_neuron) columns(*tensors.ffn_down, weights.down, numbers);

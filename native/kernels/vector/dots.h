@@ -1,5 +1,5 @@
 // Sums of products of bytes: each 32-bit lane adds up groups of four. Unsigned by signed is what the instructions
-// multiply. 
+// multiply.
 #pragma once
 
 #include "lanes256.h"

@@ -52,6 +52,21 @@ struct Lanes256 {
   static Floats subtract(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
   static Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
   static Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+  static Floats divide(Floats a, Floats b) { return _mm256_div_ps(a, b); }
+  // To whole numbers, ties to even.
+  static Floats round(Floats a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static Floats within(Floats a, Floats low, Floats high) { return _mm256_min_ps(_mm256_max_ps(a, low), high); }
+  // a * 2^n for whole n from -126 to 127.
+  static Floats times_power_of_2(Floats a, Floats n) {
+    const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
+  }
+  // 0 where x is below `low`, infinity above `high`, x where it is a NaN; else `value`.
+  static Floats select_out_of_range(Floats x, Floats low, Floats high, Floats value) {
+    value = _mm256_andnot_ps(_mm256_cmp_ps(x, low, _CMP_LT_OQ), value);
+    value = _mm256_blendv_ps(value, _mm256_set1_ps(__builtin_inff()), _mm256_cmp_ps(x, high, _CMP_GT_OQ));
+    return _mm256_blendv_ps(value, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  }
   static Floats to_floats(Ints a) { return _mm256_cvtepi32_ps(a); }
   static Ints subtract(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
 

@@ -18,6 +18,19 @@ struct Lanes512 {
   static Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
   static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
   static Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+  static Floats divide(Floats a, Floats b) { return _mm512_div_ps(a, b); }
+  static Floats round(Floats a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static Floats within(Floats a, Floats low, Floats high) { return _mm512_min_ps(_mm512_max_ps(a, low), high); }
+  static Floats times_power_of_2(Floats a, Floats n) {
+    const __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+    return _mm512_mul_ps(a, _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23)));
+  }
+  static Floats select_out_of_range(Floats x, Floats low, Floats high, Floats value) {
+    value = _mm512_mask_mov_ps(value, _mm512_cmp_ps_mask(x, low, _CMP_LT_OQ), _mm512_setzero_ps());
+    const __m512 infinity = _mm512_set1_ps(__builtin_inff());
+    value = _mm512_mask_mov_ps(value, _mm512_cmp_ps_mask(x, high, _CMP_GT_OQ), infinity);
+    return _mm512_mask_mov_ps(value, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
+  }
   static Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
   static Ints subtract(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
 

@@ -71,41 +71,67 @@ struct F64Sums {
   }
 };
 
-// As many lanes of a panel as a vector has, from lane `lane` on, by X rows of activations.
-template <class Lanes, template <class> class Sums, class Block, size_t X>
-void panel_tile(const uint8_t* panel, size_t lane, const Activations& x, size_t first, size_t cols,
+// Vectors that a panel's rows fill.
+template <class Lanes>
+constexpr size_t kPanelVectors = kPanelRows / Lanes::kWidth;
+
+// P panels, V vectors of each from lane `lane` on, by X rows of activations.
+template <class Lanes, template <class> class Sums, class Block, size_t P, size_t V, size_t X>
+void panel_tile(const uint8_t* panel, size_t stride, size_t lane, const Activations& x, size_t first, size_t cols,
                 typename Sums<Lanes>::Number* y, size_t y_stride) {
   const uint8_t* from[X];
   for (size_t j = 0; j < X; ++j) from[j] = row_of(x, first + j);
-  Sums<Lanes> sums[X];
-  const uint8_t* scales = panel + lane * kWeightQuants;
-  const uint8_t* lines = panel + kPanelScaleBytes + lane * 4;
+  Sums<Lanes> sums[P][V][X];
   for (size_t b = 0; b < cols / kBlock; ++b) {
-    const Block block(lines);
-    const auto d = Lanes::load_halves(scales);
-    for (size_t j = 0; j < X; ++j) {
-      const uint8_t* quants = from[j] + b * kActivationBytes;
-      const auto value = Lanes::multiply(d, Lanes::to_floats(block.dot(quants)));
-      sums[j].add(Lanes::multiply(Lanes::splat(load<float>(quants)), value));
+    for (size_t p = 0; p < P; ++p) {
+      const uint8_t* at = panel + p * stride + b * Block::kBytes;
+      for (size_t v = 0; v < V; ++v) {
+        const size_t first_lane = lane + v * Lanes::kWidth;
+        const Block block(at + kPanelScaleBytes + first_lane * 4);
+        const auto d = Lanes::load_halves(at + first_lane * kWeightQuants);
+        for (size_t j = 0; j < X; ++j) {
+          const uint8_t* quants = from[j] + b * kActivationBytes;
+          const auto value = Lanes::multiply(d, Lanes::to_floats(block.dot(quants)));
+          sums[p][v][j].add(Lanes::multiply(Lanes::splat(load<float>(quants)), value));
+        }
+      }
     }
-    scales += Block::kBytes;
-    lines += Block::kBytes;
   }
-  for (size_t j = 0; j < X; ++j) sums[j].put(y + (first + j) * y_stride + lane);
+  for (size_t p = 0; p < P; ++p) {
+    for (size_t v = 0; v < V; ++v) {
+      for (size_t j = 0; j < X; ++j) {
+        sums[p][v][j].put(y + (first + j) * y_stride + p * kPanelRows + lane + v * Lanes::kWidth);
+      }
+    }
+  }
 }
 
+// One row of activations is as fast as memory: several panels side by side, because a core's prefetchers keep more reads
+// under way for several streams than for one. For many rows a block's quants stay in registers.
 template <class Lanes, template <class> class Sums, class Block>
 void multiply_panels(const Panels& panels, const Activations& x, size_t cols, typename Sums<Lanes>::Number* y,
                      size_t y_stride) {
-  constexpr size_t kTile = 4;  // rows of activations that share a block in registers
-  for (size_t p = 0; p < panels.count; ++p, y += kPanelRows) {
-    const uint8_t* panel = bytes_of(panels.data) + p * panels.stride;
+  constexpr size_t kStreams = 4;
+  constexpr size_t kTile = 4;
+  constexpr size_t kVectors = kPanelVectors<Lanes>;
+  const size_t stride = panels.stride;
+  const size_t tiled = x.count / kTile * kTile;
+  const auto panel = [&](size_t p) { return bytes_of(panels.data) + p * stride; };
+  for (size_t p = 0; p < panels.count && tiled > 0; ++p) {
     for (size_t lane = 0; lane < kPanelRows; lane += Lanes::kWidth) {
-      size_t j = 0;
-      for (; j + kTile <= x.count; j += kTile) {
-        panel_tile<Lanes, Sums, Block, kTile>(panel, lane, x, j, cols, y, y_stride);
+      for (size_t j = 0; j < tiled; j += kTile) {
+        panel_tile<Lanes, Sums, Block, 1, 1, kTile>(panel(p), stride, lane, x, j, cols, y + p * kPanelRows, y_stride);
       }
-      for (; j < x.count; ++j) panel_tile<Lanes, Sums, Block, 1>(panel, lane, x, j, cols, y, y_stride);
+    }
+  }
+  for (size_t j = tiled; j < x.count; ++j) {
+    size_t p = 0;
+    for (; p + kStreams <= panels.count; p += kStreams) {
+      panel_tile<Lanes, Sums, Block, kStreams, kVectors, 1>(panel(p), stride, 0, x, j, cols, y + p * kPanelRows,
+                                                            y_stride);
+    }
+    for (; p < panels.count; ++p) {
+      panel_tile<Lanes, Sums, Block, 1, kVectors, 1>(panel(p), stride, 0, x, j, cols, y + p * kPanelRows, y_stride);
     }
   }
 }

@@ -3,6 +3,7 @@
 
 #include "activations.h"
 #include "block_sums.h"
+#include "exponentials.h"
 
 namespace thermocline {
 namespace {
@@ -33,6 +34,8 @@ constexpr Kernels table(InstructionSet set) {
                      dequantize_blocks<Lanes, BlockQ4_K>, dequantize_blocks<Lanes, BlockQ5_K>,
                      dequantize_blocks<Lanes, BlockQ6_K>},
       .add_scaled_f16 = add_scaled_f16<Lanes>,
+      .exp_minus = exp_minus<Lanes>,
+      .silu_times = silu_times<Lanes>,
       .quantize = quantize,
       .to_f16 = to_f16,
   };
