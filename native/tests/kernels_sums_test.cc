@@ -1,4 +1,5 @@
-// Scaled sums of rows, and rows as floats: the promised bits on every length and misalignment, in every instruction set.
+// Scaled sums of rows, and rows as floats: the promised bits on every length and misalignment, and in every instruction
+// set.
 #include "../kernels/kernels.h"
 
 #include <vector>

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstring>
-#include <initializer_list>
 #include <vector>
 
 #include "../kernels/half.h"
@@ -98,7 +97,7 @@ inline Bytes random_row(Random& random, WeightType type, Data data, size_t cols)
   return row;
 }
 
-// Appends a block of quantized activations, whatever its sum field ought to be included.
+// Appends a block of quantized activations, with the sum that belongs to its quants.
 inline void append_activation_block(Bytes& x, float scale, const int8_t (&quants)[kBlock]) {
   int32_t sum = 0;
   for (const int8_t quant : quants) sum += quant;
@@ -164,7 +163,9 @@ inline void read_scale_and_minimum(const uint8_t* twelve, size_t s, StoredWeight
 }
 
 inline StoredWeight stored_in_block(WeightType type, const uint8_t* block, size_t i) {
-  const auto half = [&](size_t offset) { return from_f16(static_cast<uint16_t>(block[offset] | block[offset + 1] << 8)); };
+  const auto half = [&](size_t offset) {
+    return from_f16(static_cast<uint16_t>(block[offset] | block[offset + 1] << 8));
+  };
   StoredWeight weight;
   weight.d = half(halves_of(type).d);
   int quant = 0;
