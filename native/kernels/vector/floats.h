@@ -40,8 +40,8 @@ typename Lanes::Floats load_first(const uint8_t* from, size_t count) {
 }
 
 // Calls whole(column, vector's number among the sum lanes) and, for vectors that a rest does not fill, part(column,
-// count, number). A rest reaches all sum lanes, with nothing in the last ones: adding 0 makes +0 of a lane's -0, and that must
-// not depend on the vectors' width.
+// count, number). A rest reaches all sum lanes, with nothing in the last ones: adding 0 makes +0 of a lane's -0, and
+// that must not depend on the vectors' width.
 template <class Lanes, class Whole, class Part>
 void for_each_vector(size_t cols, const Whole& whole, const Part& part) {
   constexpr size_t kVectors = kSumLanes / Lanes::kWidth;
