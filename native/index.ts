@@ -52,7 +52,8 @@ export class NativeError extends Error {
 }
 
 /** Instruction sets with kernels of their own, slowest first. */
-export type InstructionSet = "scalar" | "avx2";
+export const INSTRUCTION_SETS = ["scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni"] as const;
+export type InstructionSet = (typeof INSTRUCTION_SETS)[number];
 /** GGUF's formats for weights; `native/kernels/kernels.h` holds the same list. */
 export type WeightType = "f32" | "f16" | "q8_0" | "q4_0" | "bf16" | "q4_k" | "q5_k" | "q6_k";
 export type Activation = "relu" | "relu2" | "silu";
@@ -188,7 +189,10 @@ export interface EnginePlan {
 }
 
 export interface EngineOptions {
-  /** `mapped` computes straight from the file's pages; `resident` copies this executor's share into memory. */
+  /**
+   * `mapped` computes straight from the file's pages; `resident` copies this executor's share into memory, laid out as
+   * the kernels read it.
+   */
   residency: "mapped" | "resident";
   /** Most bytes for weights, KV cache and scratch; 0 means no limit. */
   budgetBytes: number;

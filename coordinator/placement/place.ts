@@ -25,6 +25,8 @@ export interface PlacementExecutor {
   kind: ExecutorKind;
   /** Bytes for weights, KV cache and scratch; 0 means no limit. */
   budgetBytes: number;
+  /** Scratch grows with them. */
+  threads: number;
 }
 
 /** Sizes every executor's KV cache and scratch follow from. */
@@ -55,13 +57,9 @@ export function enginePlan(
   };
 }
 
-const RESIDENT: EngineOptions = {
-  residency: "resident",
-  budgetBytes: 0,
-  threads: 1,
-  pinTo: [],
-  instructionSet: null,
-};
+function resident(threads: number): EngineOptions {
+  return { residency: "resident", budgetBytes: 0, threads, pinTo: [], instructionSet: null };
+}
 
 /**
  * Decides who computes what.
@@ -85,8 +83,9 @@ export function place(
   }
   if (gpu < 0) return scheduleFor(model, executors, cpus, noHotNeurons(model));
   const hottest = rankNeurons(model, profile);
+  const options = resident(executors[gpu]?.threads ?? 1);
   const needs = (share: GpuShare): MemoryNeeds =>
-    memoryNeeds(enginePlan(model, scheduleFor(model, executors, cpus, share), gpu, sizes), RESIDENT);
+    memoryNeeds(enginePlan(model, scheduleFor(model, executors, cpus, share), gpu, sizes), options);
   const budget = executors[gpu]?.budgetBytes ?? 0;
   const everything: GpuShare = {
     gpu,
@@ -111,12 +110,12 @@ export function place(
   );
 }
 
-/** Bytes a GPU executor would need to hold the whole model. */
+/** Bytes a GPU executor of one thread would need to hold the whole model. */
 export function wholeModelBytes(model: Model, sizes: ServingSizes): number {
   const hot = hotSets(model, rankNeurons(model, null), Number.POSITIVE_INFINITY);
   const share: GpuShare = { gpu: 0, attentionLayers: model.shape.layers, head: true, hot };
-  const schedule = scheduleFor(model, [{ kind: "gpu", budgetBytes: 0 }], [], share);
-  return total(memoryNeeds(enginePlan(model, schedule, 0, sizes), RESIDENT));
+  const schedule = scheduleFor(model, [{ kind: "gpu", budgetBytes: 0, threads: 1 }], [], share);
+  return total(memoryNeeds(enginePlan(model, schedule, 0, sizes), resident(1)));
 }
 
 /** What the GPU executor gets. */

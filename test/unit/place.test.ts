@@ -16,8 +16,8 @@ import { temporaryFolder } from "../support/temporary-folder.js";
 import { type TinyModelOptions, writeTinyModel } from "../support/tiny-model.js";
 
 const SIZES: ServingSizes = { slots: 2, contextLength: 32, maxRows: 8 };
-const CPU: PlacementExecutor = { kind: "cpu", budgetBytes: 0 };
-const gpu = (budgetBytes: number): PlacementExecutor => ({ kind: "gpu", budgetBytes });
+const CPU: PlacementExecutor = { kind: "cpu", budgetBytes: 0, threads: 1 };
+const gpu = (budgetBytes: number): PlacementExecutor => ({ kind: "gpu", budgetBytes, threads: 1 });
 
 const folder = temporaryFolder();
 let files = 0;
