@@ -1,5 +1,5 @@
 /** What every benchmark is given and gives back. */
-import type { Machine } from "./machine.js";
+import type { PeerModel } from "./peer-model.js";
 import type { Distribution } from "./statistics.js";
 
 export interface BenchmarkContext {
@@ -7,10 +7,19 @@ export interface BenchmarkContext {
   runs: number;
   /** Tokens generated in a turn. */
   tokens: number;
+  /** Lengths of the prompts that are read. */
+  promptTokens: readonly number[];
   modelPath: string;
-  machine: Machine;
+  /** Threads that each contender computes with. */
+  threads: number;
+  /** What is measured beside us; null measures us alone. */
+  peer: PeerModel | null;
+  /** Memory that so many threads can read in a second: the floor under a token's time. */
+  readBytesPerS: number;
   /** Tells the person waiting what is going on. */
   progress: (text: string) => void;
+  /** Puts a line above the report's table: what figures have to be read with. */
+  remark: (text: string) => void;
   /** Ends the benchmark, which then leaves nothing behind. */
   signal: AbortSignal;
 }
@@ -30,6 +39,11 @@ export type Benchmark = (context: BenchmarkContext) => Promise<Figure[]>;
 
 export function medianFigure(name: string, unit: string, { median, q1, q3, count }: Distribution): Figure {
   return { name, value: median, unit, quartiles: [q1, q3], count };
+}
+
+/** What was measured once, or is no median. */
+export function singleFigure(name: string, unit: string, value: number): Figure {
+  return { name, value, unit, quartiles: null, count: 1 };
 }
 
 /** Median and 99th percentile. */

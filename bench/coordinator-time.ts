@@ -11,8 +11,8 @@ const SAMPLINGS = [
   { sampling: SAMPLED, sampled: "temperature 0.8, top-p 0.95" },
 ];
 
-export const coordinatorTime: Benchmark = async ({ runs, tokens, modelPath, progress, signal }) => {
-  const options = DEVICES.map((device) => ({ modelPath, device, otlpEndpoint: null }));
+export const coordinatorTime: Benchmark = async ({ runs, tokens, modelPath, threads, progress, signal }) => {
+  const options = DEVICES.map((device) => ({ modelPath, device, threads, otlpEndpoint: null }));
   return withStacks(options, async (stacks) => {
     const contenders = stacks.flatMap((stack, index) =>
       SAMPLINGS.map((sampling) => ({
@@ -23,7 +23,7 @@ export const coordinatorTime: Benchmark = async ({ runs, tokens, modelPath, prog
       })),
     );
     const turn = async (stack: StackUnderTest, sampling: typeof GREEDY) =>
-      stepGaps((await stack.generate(tokens, sampling, signal)).steps);
+      stepGaps((await stack.generate({ prompt: stack.prompt, tokens, sampling, signal })).steps);
     for (const { stack, sampling } of contenders) await turn(stack, sampling);
     for (const [index, { stack, sampling, gaps }] of interleaved(contenders, runs).entries()) {
       progress(`coordinator: turn ${index + 1} of ${runs * contenders.length}`);

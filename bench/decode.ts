@@ -1,71 +1,81 @@
-/** Decoding one request: tokens a second, and how close that comes to what memory allows. */
-import { type Benchmark, type Figure, medianFigure } from "./benchmark.js";
-import { type Device, type Generation, GREEDY, withStacks } from "./stack-under-test.js";
-import { distribution, interleaved } from "./statistics.js";
-import { timingRecords } from "./timing-records.js";
+/** Decoding one request: tokens a second, how close that comes to what memory allows, and where the time goes. */
+import { type Benchmark, type BenchmarkContext, type Figure, medianFigure } from "./benchmark.js";
+import type { Peer } from "./peer.js";
+import { phaseFigures, type TokenTimes, tokenTimes } from "./phase-times.js";
+import { contendingDevices, GREEDY, type StackUnderTest, withStacks } from "./stack-under-test.js";
+import { distribution } from "./statistics.js";
+import { type Contender, takeTurns } from "./turns.js";
+import { ownClockFigures, ratioFigure, withPeer } from "./versus.js";
+import { readFigures, type TokenWork, tokenWork, workFigures } from "./work.js";
 
-const DEVICES: readonly Device[] = ["off", "host"];
+/** One request's figures. */
+interface DecodeTurn {
+  tokensPerS: number;
+  /** Null for the peer, which keeps no records. */
+  own: { work: TokenWork; times: TokenTimes[] } | null;
+  /** The peer's own clock; null for us, or where it tells nothing. */
+  peerTokensPerS: number | null;
+}
 
-export const decode: Benchmark = async ({ runs, tokens, modelPath, machine, progress, signal }) => {
-  const options = DEVICES.map((device) => ({ modelPath, device, otlpEndpoint: null }));
+export const decode: Benchmark = async (context) => {
+  const { tokens, modelPath, threads } = context;
+  const devices = contendingDevices(context.peer !== null);
+  const options = devices.map((device) => ({ modelPath, device, threads, otlpEndpoint: null }));
   return withStacks(options, async (stacks) => {
-    const contenders = stacks.map((stack, index) => ({
-      stack,
-      device: DEVICES[index] ?? "off",
-      rates: [] as number[],
-      work: [] as TokenWork[],
-    }));
-    for (const { stack } of contenders) await stack.generate(tokens, GREEDY, signal);
-    for (const [turn, { stack, rates, work }] of interleaved(contenders, runs).entries()) {
-      progress(`decode: turn ${turn + 1} of ${runs * contenders.length}`);
-      const generation = await stack.generate(tokens, GREEDY, signal);
-      rates.push(generation.summary.decodeTokensPerS);
-      // Greedy turns all touch the same weights.
-      if (work.length === 0) work.push(tokenWork(generation));
-    }
-    return contenders.flatMap(({ device, rates, work }) =>
-      work.flatMap((touched) => figures(device, rates, touched, machine.allCoresBytesPerS)),
-    );
+    const prompt = stacks[0]?.prompt ?? [];
+    return withPeer(context, prompt.length + tokens, async (peer) => {
+      const contenders: Contender<DecodeTurn>[] = stacks.map((stack) => () => ourTurn(stack, context));
+      if (peer !== null) contenders.push(() => peerTurn(peer, prompt, tokens));
+      const results = await takeTurns("decode", contenders, context);
+      const ours = devices.flatMap((device, index) =>
+        ownFigures(`--gpu ${device}`, results[index] ?? [], context),
+      );
+      return peer === null ? ours : [...ours, ...peerFigures(results, context)];
+    });
   });
 };
 
-/** Means over the decode steps of a request. */
-export interface TokenWork {
-  /** Weight bytes read for a token. */
-  bytes: number;
-  /** Neurons that fired for a token, over all layers. */
-  active: number;
-  /** Neurons of the model. */
-  neurons: number;
+async function ourTurn(stack: StackUnderTest, { tokens, signal }: BenchmarkContext): Promise<DecodeTurn> {
+  const { prompt } = stack;
+  const { summary, prefill, steps } = await stack.generate({ prompt, tokens, sampling: GREEDY, signal });
+  return {
+    tokensPerS: summary.decodeTokensPerS,
+    own: { work: tokenWork(steps, steps.length), times: tokenTimes([...prefill.slice(-1), ...steps]) },
+    peerTokensPerS: null,
+  };
 }
 
-export function tokenWork({ steps }: Pick<Generation, "steps">): TokenWork {
-  const sums = { bytes: 0, active: 0, neurons: 0 };
-  for (const record of steps.flatMap(timingRecords)) {
-    sums.bytes += record.bytes;
-    if (record.phase !== "hot" && record.phase !== "cold") continue;
-    sums.active += record.active;
-    sums.neurons += record.placed;
-  }
-  const count = steps.length;
-  return { bytes: sums.bytes / count, active: sums.active / count, neurons: sums.neurons / count };
+async function peerTurn(peer: Peer, prompt: readonly number[], tokens: number): Promise<DecodeTurn> {
+  const { decodeTokensPerS, own } = await peer.generate(prompt, tokens);
+  return { tokensPerS: decodeTokensPerS, own: null, peerTokensPerS: own.decodeTokensPerS };
 }
 
-function figures(device: Device, rates: readonly number[], work: TokenWork, bytesPerS: number): Figure[] {
-  const speed = distribution(rates);
-  const once = (name: string, value: number, unit: string): Figure => ({
-    name: `${name}, --gpu ${device}`,
-    value,
-    unit,
-    quartiles: null,
-    count: 1,
-  });
-  const reached = speed.median * work.bytes;
+function ownFigures(where: string, turns: readonly DecodeTurn[], context: BenchmarkContext): Figure[] {
+  const speed = distribution(turns.map(({ tokensPerS }) => tokensPerS));
+  const records = turns.flatMap(({ own }) => (own === null ? [] : [own]));
+  // Greedy turns all touch the same weights.
+  const work = records[0]?.work;
   return [
-    medianFigure(`decoding, --gpu ${device}`, "tokens/s", speed),
-    once("weights read a token", work.bytes / 1e6, "MB"),
-    once("weights read", reached / 1e9, "GB/s"),
-    once("share of the memory's bandwidth", (100 * reached) / bytesPerS, "%"),
-    once("active neurons a token", work.active, `of ${work.neurons}`),
+    medianFigure(`decoding, ${where}`, "tokens/s", speed),
+    ...(work === undefined ? [] : workFigures(where, work, speed.median, context.readBytesPerS)),
+    ...phaseFigures(
+      where,
+      records.flatMap(({ times }) => times),
+    ),
+  ];
+}
+
+function peerFigures(results: readonly DecodeTurn[][], { peer, readBytesPerS }: BenchmarkContext): Figure[] {
+  const [ours = [], theirs = []] = results.map((turns) => turns.map(({ tokensPerS }) => tokensPerS));
+  const speed = distribution(theirs);
+  return [
+    medianFigure("decoding, llama.cpp", "tokens/s", speed),
+    ...readFigures("llama.cpp", peer?.bytesPerToken ?? Number.NaN, speed.median, readBytesPerS),
+    ratioFigure("decoding", ours, theirs),
+    ...ownClockFigures(
+      "decoding",
+      ours,
+      (results[1] ?? []).map(({ peerTokensPerS }) => peerTokensPerS),
+    ),
   ];
 }

@@ -11,14 +11,14 @@ import { type TimingRecord, timingRecords } from "./timing-records.js";
 /** From then on a wait is parked: `kSpinNs` of native/engine/spin.h. */
 export const SPIN_NS = 50_000;
 
-export const handOver: Benchmark = async ({ runs, tokens, modelPath, progress, signal }) =>
-  withStacks([{ modelPath, device: "host", otlpEndpoint: null }], async (stacks) => {
+export const handOver: Benchmark = async ({ runs, tokens, modelPath, threads, progress, signal }) =>
+  withStacks([{ modelPath, device: "host", threads, otlpEndpoint: null }], async (stacks) => {
     const layers: LayerHandOver[] = [];
     for (const stack of stacks) {
-      await stack.generate(tokens, GREEDY, signal);
+      await stack.generate({ prompt: stack.prompt, tokens, sampling: GREEDY, signal });
       for (let run = 0; run < runs; run++) {
         progress(`hand-over: turn ${run + 1} of ${runs}`);
-        const { steps } = await stack.generate(tokens, GREEDY, signal);
+        const { steps } = await stack.generate({ prompt: stack.prompt, tokens, sampling: GREEDY, signal });
         for (const step of steps) layers.push(...layerHandOvers(timingRecords(step)));
       }
     }

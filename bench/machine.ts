@@ -28,17 +28,29 @@ const BANDWIDTH_SECONDS = 1;
 export async function describeMachine(): Promise<Machine> {
   const [loadBefore = 0] = loadavg();
   const { cpu, cores, instructionSets, memoryBytes, availableMemoryBytes } = findMachine();
-  const bytes = Math.min(BUFFER_BYTES, Math.floor(availableMemoryBytes / 4));
+  const read = (threads: number) =>
+    measureBandwidth(threads, bufferBytes(availableMemoryBytes), BANDWIDTH_SECONDS);
   return {
     cpu,
     cores,
     instructionSet: instructionSets.at(-1) ?? "scalar",
     memoryBytes,
-    oneCoreBytesPerS: await measureBandwidth(1, bytes, BANDWIDTH_SECONDS),
-    allCoresBytesPerS: await measureBandwidth(cores, bytes, BANDWIDTH_SECONDS),
+    oneCoreBytesPerS: await read(1),
+    allCoresBytesPerS: await read(cores),
     kernel: `Linux ${release()}`,
     node: process.version,
     commit: await describeCommit(),
     loadBefore,
   };
+}
+
+/** Memory that `threads` threads can read in a second, on as many cores where there are so many. */
+export async function readBytesPerS(machine: Machine, threads: number): Promise<number> {
+  if (threads >= machine.cores) return machine.allCoresBytesPerS;
+  if (threads === 1) return machine.oneCoreBytesPerS;
+  return measureBandwidth(threads, bufferBytes(findMachine().availableMemoryBytes), BANDWIDTH_SECONDS);
+}
+
+function bufferBytes(availableMemoryBytes: number): number {
+  return Math.min(BUFFER_BYTES, Math.floor(availableMemoryBytes / 4));
 }

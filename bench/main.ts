@@ -1,14 +1,18 @@
 /** `npm run bench`: the figures this project states, measured anew. */
-import { Argument, Command } from "commander";
-import { z } from "zod";
 import { Interrupted, onceInterrupted } from "../coordinator/cli/signals.js";
 import { bundledModelPath } from "../coordinator/model/bundled.js";
+import { allowedCpus } from "../native/cpus.js";
 import { ThermoclineError } from "../proto/errors.js";
-import type { Benchmark } from "./benchmark.js";
+import type { Benchmark, BenchmarkContext } from "./benchmark.js";
 import { coordinatorTime } from "./coordinator-time.js";
 import { decode } from "./decode.js";
 import { handOver } from "./hand-over.js";
-import { describeMachine } from "./machine.js";
+import { load } from "./load.js";
+import { describeMachine, readBytesPerS } from "./machine.js";
+import { neighbour } from "./neighbour.js";
+import { type BenchOptions, benchCommand, repeatingCommand } from "./options.js";
+import { choosePeerModel } from "./peer-model.js";
+import { prefill } from "./prefill.js";
 import { createProgress } from "./progress.js";
 import { quickstart } from "./quickstart.js";
 import { type Report, reportText, type Section } from "./report.js";
@@ -16,6 +20,9 @@ import { tracing } from "./tracing.js";
 
 const BENCHMARKS: Record<string, Benchmark> = {
   decode,
+  prefill,
+  neighbour,
+  load,
   "hand-over": handOver,
   coordinator: coordinatorTime,
   tracing,
@@ -25,45 +32,30 @@ const BENCHMARKS: Record<string, Benchmark> = {
 /** Above this, others take part of the cores that are measured. */
 const QUIET_LOAD = 0.5;
 
-const count = (option: string, least: number) => {
-  const error = `${option} must be a whole number of at least ${least}`;
-  return z.coerce.number({ error }).int({ error }).min(least, { error });
-};
-const schema = z.object({
-  runs: count("--runs", 1),
-  tokens: count("--tokens", 3),
-  model: z.string().nullable().default(null),
-  json: z.boolean().default(false),
-});
-
-const program = new Command("bench")
-  .description("Measures what this project states about its speed, on this machine.")
-  .addArgument(
-    new Argument("[benchmark]", "what to measure")
-      .choices([...Object.keys(BENCHMARKS), "all"])
-      .default("all"),
-  )
-  .option("--runs <n>", "measured turns of each contender", "15")
-  .option("--tokens <n>", "tokens generated in a turn", "400")
-  .option("--model <file>", "GGUF or PWRI model (default: the bundled story model)")
-  .option("--json", "prints the report as JSON")
-  .action(bench);
-
-async function bench(chosen: string, raw: unknown): Promise<void> {
-  const parsed = schema.safeParse(raw);
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => issue.message).join("; ");
-    throw new ThermoclineError("INVALID_ARGUMENT", problems);
-  }
-  const { runs, tokens, model, json } = parsed.data;
-  const options = `--runs ${runs} --tokens ${tokens}${model === null ? "" : ` --model ${model}`}`;
+async function bench(chosen: string, options: BenchOptions): Promise<void> {
+  const { runs, tokens, promptTokens, model, json } = options;
   const modelPath = model ?? bundledModelPath();
+  const peer = options.peer === null ? null : await choosePeerModel(modelPath, options.peerModel);
+  const threads = options.threads ?? allowedCpus().length;
   const progress = createProgress(process.stderr);
   const interrupted = onceInterrupted();
   const { signal } = interrupted;
   const sections: Section[] = [];
+  const remarks = new Set<string>();
   progress.show("measuring the memory's bandwidth");
   const machine = await describeMachine();
+  const context: BenchmarkContext = {
+    runs,
+    tokens,
+    promptTokens,
+    modelPath,
+    threads,
+    peer,
+    readBytesPerS: await readBytesPerS(machine, threads),
+    progress: progress.show,
+    remark: (text) => remarks.add(text),
+    signal,
+  };
   if (machine.loadBefore > QUIET_LOAD) {
     progress.note(
       `This machine is busy (load ${machine.loadBefore}), and that is part of every figure below.`,
@@ -73,8 +65,8 @@ async function bench(chosen: string, raw: unknown): Promise<void> {
     for (const [name, benchmark] of Object.entries(BENCHMARKS)) {
       if (chosen !== name && chosen !== "all") continue;
       signal.throwIfAborted();
-      const figures = await benchmark({ runs, tokens, modelPath, machine, progress: progress.show, signal });
-      sections.push({ command: `npm run bench -- ${name} ${options}`, figures });
+      const figures = await benchmark(context);
+      sections.push({ command: repeatingCommand(name, options), figures });
     }
   } catch (error) {
     if (!isEndOf(signal, error)) throw error;
@@ -83,7 +75,8 @@ async function bench(chosen: string, raw: unknown): Promise<void> {
     interrupted.release();
     progress.end();
     // Also what was measured before an interruption or a failure.
-    if (sections.length > 0) process.stdout.write(`${formatReport({ machine, sections }, json)}\n`);
+    if (sections.length > 0)
+      process.stdout.write(`${formatReport({ machine, remarks: [...remarks], sections }, json)}\n`);
   }
 }
 
@@ -99,7 +92,7 @@ function formatReport(report: Report, json: boolean): string {
 }
 
 try {
-  await program.parseAsync();
+  await benchCommand(Object.keys(BENCHMARKS), bench).parseAsync();
 } catch (error) {
   if (!(error instanceof ThermoclineError)) throw error;
   process.stderr.write(`bench: ${error.message}\n`);

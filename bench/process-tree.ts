@@ -32,6 +32,11 @@ export function isRunning(pid: number): boolean {
   return stat !== null && fieldsOf(stat)[0] !== "Z";
 }
 
+/** The command line a process was started with, arguments parted by spaces; empty when it is gone. */
+export function commandOf(pid: number): string {
+  return (readIfThere(`/proc/${pid}/cmdline`) ?? "").replaceAll("\0", " ");
+}
+
 /**
  * Bytes of memory that a process uses: its proportional set size, in which a page that n processes share counts 1/n,
  * so that those of several processes can be added up. 0 when it is gone.

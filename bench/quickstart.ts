@@ -8,14 +8,13 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { ThermoclineError } from "../proto/errors.js";
 import { type Benchmark, type Figure, medianFigure } from "./benchmark.js";
-import { isRunning, processTree, proportionalBytes } from "./process-tree.js";
+import { watchMemory } from "./memory-watch.js";
+import { isRunning, processTree } from "./process-tree.js";
 import { git, ROOT } from "./repository.js";
 import { distribution } from "./statistics.js";
 
 const WARM_RUNS = 5;
 const DEADLINE_MS = 15 * 60 * 1000;
-/** Short against a compiler's life, and a few percent of one core. */
-const POLL_MS = 100;
 /** From SIGINT to SIGKILL; quickstart stops its stack within 2 s. */
 const STOP_GRACE_MS = 5_000;
 const STOP_POLL_MS = 20;
@@ -90,21 +89,6 @@ async function runQuickstart(folder: string, signal: AbortSignal): Promise<Quick
     watch.stop();
     await interrupted;
   }
-}
-
-/** Looks at the memory of a process and all below it until it is stopped. */
-function watchMemory(pid: number): { stop: () => number } {
-  let peak = 0;
-  const timer = setInterval(() => {
-    const bytes = processTree(pid).reduce((sum, member) => sum + proportionalBytes(member), 0);
-    peak = Math.max(peak, bytes);
-  }, POLL_MS);
-  return {
-    stop: () => {
-      clearInterval(timer);
-      return peak;
-    },
-  };
 }
 
 /** Interrupts a process group, waits for all of its tree to end, and kills what has not after a while. */

@@ -11,13 +11,15 @@ export interface Section {
 
 export interface Report {
   machine: Machine;
+  /** What figures have to be read with, such as what a peer is. */
+  remarks: string[];
   sections: Section[];
 }
 
 const COLUMNS = ["figure", "value", "unit", "middle half", "n", "command"];
 
 /** Lines that say on what the figures were taken, and one table of them. */
-export function reportText({ machine, sections }: Report): string {
+export function reportText({ machine, remarks, sections }: Report): string {
   const rows = sections.flatMap(({ command, figures }) =>
     figures.map(({ name, value, unit, quartiles, count }) => [
       name,
@@ -38,7 +40,7 @@ export function reportText({ machine, sections }: Report): string {
       )
       .join("  ")
       .trimEnd();
-  return [...machineLines(machine), "", line(COLUMNS), ...rows.map(line)].join("\n");
+  return [...machineLines(machine), ...remarks, "", line(COLUMNS), ...rows.map(line)].join("\n");
 }
 
 function machineLines(machine: Machine): string[] {

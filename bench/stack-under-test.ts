@@ -12,6 +12,7 @@ import { place } from "../coordinator/placement/place.js";
 import { loadProfile } from "../coordinator/placement/profile.js";
 import { Batcher } from "../coordinator/schedule/batcher.js";
 import type { GenerationSummary, SamplingParams } from "../coordinator/schedule/generation.js";
+import type { StepLimits } from "../coordinator/schedule/step.js";
 import {
   DEFAULT_SLOTS,
   DEFAULT_TRACE_RATIO,
@@ -28,12 +29,25 @@ export type Device = "off" | "host";
 export interface StackOptions {
   modelPath: string;
   device: Device;
+  /** Of all executors together. */
+  threads: number;
   /** URL of an OTLP/gRPC receiver, or null for no telemetry. */
   otlpEndpoint: string | null;
 }
 
+/** One request. */
+export interface Turn {
+  prompt: readonly number[];
+  /** Exactly as many are generated; the first of them by the step that ends the prompt. */
+  tokens: number;
+  sampling: SamplingParams;
+  signal: AbortSignal;
+}
+
 /** What one request did. */
 export interface Generation {
+  /** Its steps that read the prompt, in order. */
+  prefill: RecordedStep[];
   /** Its steps that decoded, in order: each took one row. */
   steps: RecordedStep[];
   summary: GenerationSummary;
@@ -49,28 +63,41 @@ export const GREEDY: SamplingParams = {
 };
 export const SAMPLED: SamplingParams = { ...GREEDY, temperature: 0.8, topP: 0.95 };
 
-const PROMPT = "Once upon a time";
+export const PROMPT = "Once upon a time";
+
+/** Those measured beside each other; only without the simulated card, which costs what no peer pays, beside a peer. */
+export function contendingDevices(besidePeer: boolean): readonly Device[] {
+  return besidePeer ? ["off"] : ["off", "host"];
+}
+
 export class StackUnderTest {
   private constructor(
     private readonly group: ExecutorGroup,
     private readonly runner: RecordingRunner,
     private readonly batcher: Batcher,
     private readonly telemetry: Telemetry,
-    private readonly promptTokens: readonly number[],
+    /** The start of a story. */
+    readonly prompt: readonly number[],
+    /** Ids below this one are tokens. */
+    readonly vocab: number,
   ) {}
+
+  get limits(): StepLimits {
+    return this.runner.limits;
+  }
 
   /**
    * Starts it as `thermocline serve` would, with every other option at its default.
    * @throws ThermoclineError; nothing is left behind then
    */
-  static async open({ modelPath, device, otlpEndpoint }: StackOptions): Promise<StackUnderTest> {
+  static async open({ modelPath, device, threads, otlpEndpoint }: StackOptions): Promise<StackUnderTest> {
     const model = await loadModel(modelPath, { activation: null });
     const limits = limitsFor(model, { slots: DEFAULT_SLOTS, contextLength: null });
     const profile = await loadProfile(model.path, model.shape);
     const tokenizer = loadTokenizer(model.file);
     const log = createLog("bench", "warn");
     const group = new ExecutorGroup({
-      executors: executorSources(device, hostBudgetBytes(model, limits)),
+      executors: executorSources(device, threads, hostBudgetBytes(model, limits)),
       model,
       limits,
       plan: (executors) => place(model, executors, limits, profile),
@@ -94,24 +121,17 @@ export class StackUnderTest {
     }
     const runner = new RecordingRunner(group);
     const batcher = new Batcher(runner, tokenizer, telemetry.observer);
-    return new StackUnderTest(group, runner, batcher, telemetry, tokenizer.encode(PROMPT, true, false));
+    const prompt = tokenizer.encode(PROMPT, true, false);
+    return new StackUnderTest(group, runner, batcher, telemetry, prompt, model.shape.vocab);
   }
 
-  /** Generates exactly `tokens` tokens for one request, alone. @throws ThermoclineError */
-  async generate(tokens: number, sampling: SamplingParams, signal: AbortSignal): Promise<Generation> {
-    const { contextLength } = this.runner.limits;
-    const prompt = this.promptTokens.length;
-    if (prompt + tokens > contextLength) {
-      throw new ThermoclineError(
-        "INVALID_ARGUMENT",
-        `--tokens is ${tokens}, and a context of ${contextLength} has room for ${contextLength - prompt} after the ` +
-          "prompt; give at most that",
-      );
-    }
+  /** Runs one request, alone. @throws ThermoclineError */
+  async generate({ prompt, tokens, sampling, signal }: Turn): Promise<Generation> {
+    this.checkRoom(prompt.length, tokens);
     this.runner.clear();
     const events = this.batcher.generate({
       arrivedAt: performance.now(),
-      promptTokens: this.promptTokens,
+      promptTokens: prompt,
       maxTokens: tokens,
       sampling,
       stop: [],
@@ -124,10 +144,24 @@ export class StackUnderTest {
     });
     for await (const event of events) {
       if (event.kind === "token") continue;
-      const steps = this.runner.steps.filter(({ position }) => position >= prompt);
-      return { steps, summary: event.summary };
+      const { steps } = this.runner;
+      return {
+        prefill: steps.filter(({ position }) => position < prompt.length),
+        steps: steps.filter(({ position }) => position >= prompt.length),
+        summary: event.summary,
+      };
     }
     throw new ThermoclineError("INTERNAL", "the generation ended without a summary");
+  }
+
+  private checkRoom(prompt: number, tokens: number): void {
+    const { contextLength } = this.limits;
+    if (prompt + tokens <= contextLength) return;
+    throw new ThermoclineError(
+      "INVALID_ARGUMENT",
+      `a prompt of ${prompt} tokens and --tokens ${tokens} do not fit into a context of ${contextLength}; give at ` +
+        `most ${contextLength - prompt} tokens, or a shorter --prompt-tokens`,
+    );
   }
 
   async close(): Promise<void> {
@@ -139,9 +173,13 @@ export class StackUnderTest {
   }
 }
 
-function executorSources(device: Device, vramBudgetBytes: number): GroupOptions["executors"] {
+function executorSources(
+  device: Device,
+  threads: number,
+  vramBudgetBytes: number,
+): GroupOptions["executors"] {
   const dist = join(dirname(fileURLToPath(import.meta.url)), "..");
-  const options = { gpu: device, vramBudgetBytes, cpuExecutors: 1, threads: null };
+  const options = { gpu: device, vramBudgetBytes, cpuExecutors: 1, threads, repack: true };
   return planExecutors(options, device).map(({ name, kind, args }) => ({
     name,
     source: {

@@ -24,13 +24,13 @@ export const tracing: Benchmark = async (context) => {
 };
 
 async function overheadOn(device: Device, context: BenchmarkContext): Promise<Figure[]> {
-  const { runs, modelPath, progress, signal } = context;
+  const { runs, modelPath, threads, progress, signal } = context;
   const off: Turn[] = [];
   const offAgain: Turn[] = [];
   const on: Turn[] = [];
   const shares: number[] = [];
   const sink = await startSink();
-  const stack = (otlpEndpoint: string | null) => ({ modelPath, device, otlpEndpoint });
+  const stack = (otlpEndpoint: string | null) => ({ modelPath, device, threads, otlpEndpoint });
   let tally: SinkTally;
   try {
     await withStacks([stack(null), stack(null), stack(sink.url)], async (stacks) => {
@@ -89,7 +89,7 @@ async function generateFor(
   const cpuStart = process.cpuUsage();
   let generated = 0;
   while (performance.now() - start < ms) {
-    await stack.generate(tokens, GREEDY, signal);
+    await stack.generate({ prompt: stack.prompt, tokens, sampling: GREEDY, signal });
     generated += tokens;
   }
   const { user, system } = process.cpuUsage(cpuStart);

@@ -8,6 +8,7 @@ import { convertCommand } from "./cli/convert.js";
 import { doctorCommand } from "./cli/doctor.js";
 import { generateCommand } from "./cli/generate.js";
 import { inspectCommand } from "./cli/inspect.js";
+import { quantizeCommand } from "./cli/quantize.js";
 import { serveCommand } from "./cli/serve.js";
 import { Interrupted } from "./cli/signals.js";
 import { synthCommand } from "./cli/synth.js";
@@ -30,6 +31,7 @@ for (const command of [
   serveCommand(),
   generateCommand(),
   convertCommand(),
+  quantizeCommand(),
   synthCommand(),
   inspectCommand(),
   doctorCommand(),

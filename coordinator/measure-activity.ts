@@ -84,7 +84,7 @@ async function run(
   const longest = Math.max(...sequences.map((sequence) => sequence.length));
   const limits: StepLimits = { maxRows: longest, maxLogitRows: 1, slots: 1, contextLength: longest };
   const log = createLog("measure", "warn");
-  const options = { gpu: "off", vramBudgetBytes: 0, cpuExecutors: 1, threads: null } as const;
+  const options = { gpu: "off", vramBudgetBytes: 0, cpuExecutors: 1, threads: null, repack: true } as const;
   const group = new ExecutorGroup({
     ...GROUP_DEFAULTS,
     stepTimeoutMs: STEP_TIMEOUT_MS,

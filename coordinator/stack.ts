@@ -33,6 +33,8 @@ export interface StackOptions {
   cpuExecutors: number;
   /** Threads of all executors together; null takes one a CPU. */
   threads: number | null;
+  /** Whether CPU executors copy weights into a faster layout, or compute from the model file's pages. */
+  repack: boolean;
   /** null takes the model's, up to 4096. */
   contextLength: number | null;
   slots: number;

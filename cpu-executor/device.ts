@@ -33,14 +33,13 @@ export interface Device {
   load(plan: EnginePlan, onProgress: Progress, signal: AbortSignal): Promise<DeviceEngine>;
 }
 
-/** Cores that compute straight from the model file's pages. */
-export function cpuDevice(options: Omit<EngineOptions, "residency">): Device {
+/** The cores of this machine. */
+export function cpuDevice(options: EngineOptions): Device {
   return {
     kind: "cpu",
     name: "cpu",
     budgetBytes: options.budgetBytes,
     threads: options.threads,
-    load: (plan, onProgress, signal) =>
-      Engine.load(plan, { ...options, residency: "mapped" }, onProgress, signal),
+    load: (plan, onProgress, signal) => Engine.load(plan, options, onProgress, signal),
   };
 }

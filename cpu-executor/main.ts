@@ -6,9 +6,14 @@ import { createLog, exitWithError, runExecutor } from "./process.js";
 
 const command = executorCommand("cpu-executor", "Computes neurons and whole layers on this machine's cores.")
   .option("--budget <size>", "most memory for weights, KV cache and scratch, or none", "none")
-  .action(async ({ budget }: { budget: string }) => {
+  .option("--no-repack", "computes from the model file's pages instead of a faster copy in memory")
+  .action(async ({ budget, repack }: { budget: string; repack: boolean }) => {
     const budgetBytes = budget === "none" ? 0 : parseBytes(budget, "--budget");
-    const device = cpuDevice({ ...threadOptions(command), budgetBytes });
+    const device = cpuDevice({
+      ...threadOptions(command),
+      budgetBytes,
+      residency: repack ? "resident" : "mapped",
+    });
     const options = processOptions(command);
     await runExecutor(device, options, createLog("cpu-executor", options));
   });

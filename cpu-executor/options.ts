@@ -1,7 +1,7 @@
 /** Command-line options that executors of every kind share. */
 import { Command, Option } from "commander";
 import { allowedCpus } from "../native/cpus.js";
-import { type InstructionSet, machine } from "../native/index.js";
+import { INSTRUCTION_SETS, type InstructionSet, machine } from "../native/index.js";
 import { type Address, parseAddress } from "../proto/address.js";
 import { ThermoclineError } from "../proto/errors.js";
 import { VERSION } from "../proto/version.js";
@@ -41,7 +41,7 @@ export function executorCommand(name: string, description: string): Command {
     .option("--pin <cpus>", "auto, none, or one CPU for each thread, such as 0,2,4-7", "auto")
     .addOption(
       new Option("--instruction-set <set>", "kernels to use")
-        .choices(["auto", "scalar", "avx2"])
+        .choices(["auto", ...INSTRUCTION_SETS])
         .default("auto"),
     )
     .option("--with-parent", "end when stdin ends", false)

@@ -35,6 +35,10 @@ const WEIGHT_TYPES: ReadonlyMap<WireWeightType, WeightType> = new Map([
   [WireWeightType.F16, "f16"],
   [WireWeightType.Q4_0, "q4_0"],
   [WireWeightType.Q8_0, "q8_0"],
+  [WireWeightType.BF16, "bf16"],
+  [WireWeightType.Q4_K, "q4_k"],
+  [WireWeightType.Q5_K, "q5_k"],
+  [WireWeightType.Q6_K, "q6_k"],
 ]);
 const KINDS: ReadonlyMap<WireKind, ExecutorKind> = new Map([
   [WireKind.CPU, "cpu"],

@@ -4,7 +4,16 @@
 //   node deploy/setup.mjs [--production]     --production leaves out what only tests need
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -125,6 +134,8 @@ async function buildTypeScript(progress) {
         "-p",
         "tsconfig.build.json",
       ]);
+      // npx runs the file package.json names as it is, and tsc writes none that can be run.
+      chmodSync(join(ROOT, "dist/coordinator/main.js"), 0o755);
     },
   );
 }

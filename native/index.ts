@@ -1,5 +1,5 @@
 /**
- * The whole surface of the native addon: the arena, the engine, and what the machine can do.
+ * The whole surface of the native addon: the arena, the engine, weight formats, and what the machine can do.
  *
  * Only data objects cross, with the same names on both sides (`native/bridge`). Whatever can run long returns a
  * promise and works off the event loop. Every failure is a {@link NativeError} whose code is one of
@@ -52,8 +52,10 @@ export class NativeError extends Error {
 }
 
 /** Instruction sets with kernels of their own, slowest first. */
-export type InstructionSet = "scalar" | "avx2";
-export type WeightType = "f32" | "f16" | "q8_0" | "q4_0";
+export const INSTRUCTION_SETS = ["scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni"] as const;
+export type InstructionSet = (typeof INSTRUCTION_SETS)[number];
+/** GGUF's formats for weights; `native/kernels/kernels.h` holds the same list. */
+export type WeightType = "f32" | "f16" | "q8_0" | "q4_0" | "bf16" | "q4_k" | "q5_k" | "q6_k";
 export type Activation = "relu" | "relu2" | "silu";
 export type ExecutorKind = "cpu" | "gpu";
 
@@ -187,7 +189,10 @@ export interface EnginePlan {
 }
 
 export interface EngineOptions {
-  /** `mapped` computes straight from the file's pages; `resident` copies this executor's share into memory. */
+  /**
+   * `mapped` computes straight from the file's pages; `resident` copies this executor's share into memory, laid out as
+   * the kernels read it.
+   */
   residency: "mapped" | "resident";
   /** Most bytes for weights, KV cache and scratch; 0 means no limit. */
   budgetBytes: number;
@@ -210,6 +215,16 @@ export interface LoadedEngine {
   memory: MemoryNeeds;
   instructionSet: InstructionSet;
   threads: number;
+}
+
+/** Rows to be stored in another format. */
+export interface RowConversion {
+  from: WeightType;
+  to: WeightType;
+  /** Elements a row; a multiple of both formats' blocks. */
+  cols: number;
+  /** Whole rows, one behind another, as a GGUF file of type `from` holds them. */
+  source: Uint8Array;
 }
 
 /** How an engine's step loop ended: `closed` on request, else the failure that ended it. */
@@ -248,6 +263,7 @@ interface Addon {
   engineSteps(engine: object): number;
   engineStop(engine: object): void;
   engineClose(engine: object): Promise<void>;
+  convertRows(conversion: RowConversion): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 function findAddon(): string {
@@ -316,6 +332,16 @@ export function sweepArenas(): string[] {
 /** Bytes one executor needs for a plan, exactly as {@link Engine.load} will take them. Touches no file. */
 export function memoryNeeds(plan: EnginePlan, options: EngineOptions): MemoryNeeds {
   return call((addon) => addon.memoryNeeds(plan, options));
+}
+
+/**
+ * Stores rows in another format, as ggml's reference quantizers do without importance weights. Calls run side by side,
+ * each on a thread of its own; `source` is copied. An element that is no finite number is a `corrupt` error, one beyond
+ * what `to` reaches an `invalid-argument` error of the argument `to`.
+ * @returns the rows as a GGUF file of type `to` holds them
+ */
+export async function convertRows(conversion: RowConversion): Promise<Uint8Array<ArrayBuffer>> {
+  return call((addon) => addon.convertRows(conversion));
 }
 
 /**

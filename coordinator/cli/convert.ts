@@ -1,11 +1,10 @@
 /** `thermocline convert`: a Hugging Face model folder becomes a GGUF file. */
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { WeightType } from "../../native/index.js";
-import { ThermoclineError } from "../../proto/errors.js";
 import { formatBytes } from "../../proto/units.js";
 import { convertFolder, TEXT_KEYS } from "../model/convert/convert.js";
-import { ByteProgress } from "./byte-progress.js";
-import { onceInterrupted } from "./signals.js";
+import { STORED_TYPES } from "../model/stored-type.js";
+import { writeModelFile } from "./file-command.js";
 
 interface Options {
   out: string;
@@ -22,8 +21,8 @@ export function convertCommand(): Command {
     .argument("<folder>", "the model's folder")
     .requiredOption("--out <file>", "the GGUF file to write")
     .addOption(
-      new Option("--type <type>", "how weight matrices are stored")
-        .choices(["f32", "f16", "q8_0", "q4_0"])
+      new Option("--type <type>", "how weight matrices are stored, token embedding and output included")
+        .choices(STORED_TYPES)
         .default("f16"),
     )
     .option("--force", "replaces the file if it exists")
@@ -33,7 +32,14 @@ export function convertCommand(): Command {
       collectMetadata,
       new Map<string, string>(),
     )
-    .addHelpText("after", "\nExample:\n  thermocline convert ./my-model --out my-model.gguf --type q8_0")
+    .addHelpText(
+      "after",
+      `
+Vectors stay F32. Matrices whose rows are no whole blocks of the type are stored as q8_0 or f16, and a line says so.
+
+Example:
+  thermocline convert ./my-model --out my-model.gguf --type q8_0`,
+    )
     .action(convert);
 }
 
@@ -47,24 +53,13 @@ function collectMetadata(text: string, collected: Map<string, string>): Map<stri
 }
 
 async function convert(folder: string, { out, type, force, metadata }: Options): Promise<void> {
-  const progress = new ByteProgress("converting");
-  const interruption = onceInterrupted();
-  try {
-    const bytes = await convertFolder(folder, out, {
+  await writeModelFile("converting", async (watch) => {
+    const { fileBytes, substitutions } = await convertFolder(folder, out, {
       type,
       replace: force === true,
       metadata,
-      onProgress: (bytesDone, bytesTotal) => progress.update(bytesDone, bytesTotal),
-      signal: interruption.signal,
+      ...watch,
     });
-    progress.stop();
-    process.stderr.write(`wrote ${out}: ${formatBytes(bytes)} as ${type}\n`);
-  } catch (error) {
-    if (!interruption.signal.aborted) throw error;
-    if (error instanceof ThermoclineError) process.stderr.write(`thermocline: ${error.message}\n`);
-    throw interruption.signal.reason;
-  } finally {
-    progress.stop();
-    interruption.release();
-  }
+    return { summary: `wrote ${out}: ${formatBytes(fileBytes)} as ${type}`, substitutions };
+  });
 }

@@ -26,7 +26,7 @@ export function serveCommand(): Command {
     .option("--listen <address>", "host:port (port 0: any free one) or unix:/path", "127.0.0.1:50051")
     .addOption(
       new Option("--executor <address...>", "uses these running executors instead of starting any").conflicts(
-        ["gpu", "cpuExecutors", "threads", "vramBudget"],
+        ["gpu", "cpuExecutors", "threads", "vramBudget", "repack"],
       ),
     );
   return addServingOptions(command)

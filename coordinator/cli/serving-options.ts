@@ -26,6 +26,7 @@ export function addServingOptions(command: Command): Command {
     .option("--vram-budget <size>", "GPU memory to use, such as 8GiB (default for host: half of the model)")
     .option("--cpu-executors <n>", "CPU executor processes", "1")
     .option("--threads <n>", "threads of all executors together (default: one a core)")
+    .option("--no-repack", "computes from the model file's pages instead of a faster copy in memory")
     .option("--ctx <n>", "positions a request may use (default: the model's, at most 4096)")
     .option("--slots <n>", "requests that run at the same time", String(DEFAULT_SLOTS))
     .option(
@@ -42,6 +43,7 @@ const schema = z.object({
   vramBudget: z.string().nullable().default(null),
   cpuExecutors: whole("--cpu-executors", 1, 64),
   threads: whole("--threads", 1, 1024).nullable().default(null),
+  repack: z.boolean().default(true),
   ctx: whole("--ctx", 2, 2 ** 20)
     .nullable()
     .default(null),
@@ -61,6 +63,7 @@ export function parseServingOptions(raw: unknown): StackOptions {
     vramBudgetBytes: options.vramBudget === null ? null : parseBudget(options.vramBudget),
     cpuExecutors: options.cpuExecutors,
     threads: options.threads,
+    repack: options.repack,
     contextLength: options.ctx,
     slots: options.slots,
     executorAddresses: options.executor,

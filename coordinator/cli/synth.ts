@@ -1,12 +1,11 @@
 /** `thermocline synth`: a model of any shape with random weights and a sparsity that was chosen. */
 import { Command } from "commander";
-import { ThermoclineError } from "../../proto/errors.js";
 import { formatBytes } from "../../proto/units.js";
-import { measureActivity } from "../measure-activity.js";
+import { type Activity, measureActivity } from "../measure-activity.js";
 import { loadModel } from "../model/load-model.js";
 import { synthesize } from "../model/synth/synthesize.js";
 import { activityReport } from "./activity-report.js";
-import { ByteProgress } from "./byte-progress.js";
+import { writeModelFile } from "./file-command.js";
 import { onceInterrupted } from "./signals.js";
 import { addSynthOptions, parseSynthOptions, type SynthCommandOptions } from "./synth-options.js";
 
@@ -34,29 +33,23 @@ Examples:
 }
 
 async function synth(out: string, { model, replace, measure }: SynthCommandOptions): Promise<void> {
-  const progress = new ByteProgress("writing");
+  await writeModelFile("writing", async (watch) => {
+    const bytes = await synthesize(out, model, { replace, ...watch });
+    return { summary: `wrote ${out}: ${formatBytes(bytes)} as ${model.type}`, substitutions: [] };
+  });
+  const activity = measure ? await measured(out) : null;
+  process.stdout.write(`${activityReport(model, activity)}\n`);
+}
+
+async function measured(path: string): Promise<Activity> {
+  process.stderr.write("running it to measure its sparsity\n");
   const interruption = onceInterrupted();
   const { signal } = interruption;
   try {
-    const bytes = await synthesize(out, model, {
-      replace,
-      onProgress: (bytesDone, bytesTotal) => progress.update(bytesDone, bytesTotal),
-      signal,
-    });
-    progress.stop();
-    process.stderr.write(`wrote ${out}: ${formatBytes(bytes)} as ${model.type}\n`);
-    if (measure) process.stderr.write("running it to measure its sparsity\n");
-    const activity = measure
-      ? await measureActivity(await loadModel(out, { activation: null }), { signal })
-      : null;
-    process.stdout.write(`${activityReport(model, activity)}\n`);
+    return await measureActivity(await loadModel(path, { activation: null }), { signal });
   } catch (error) {
-    if (!signal.aborted) throw error;
-    if (error instanceof ThermoclineError && error.code === "CANCELLED")
-      process.stderr.write(`thermocline: ${error.message}\n`);
-    throw signal.reason;
+    throw signal.aborted ? signal.reason : error;
   } finally {
-    progress.stop();
     interruption.release();
   }
 }

@@ -20,6 +20,10 @@ const WEIGHT_TYPES: Record<WeightType, WireWeightType> = {
   f16: WireWeightType.F16,
   q4_0: WireWeightType.Q4_0,
   q8_0: WireWeightType.Q8_0,
+  bf16: WireWeightType.BF16,
+  q4_k: WireWeightType.Q4_K,
+  q5_k: WireWeightType.Q5_K,
+  q6_k: WireWeightType.Q6_K,
 };
 const KINDS: Record<ExecutorKind, WireKind> = { cpu: WireKind.CPU, gpu: WireKind.GPU };
 

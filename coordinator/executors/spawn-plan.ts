@@ -12,6 +12,8 @@ export interface SpawnOptions {
   cpuExecutors: number;
   /** Threads of all executors together; null takes one a CPU. */
   threads: number | null;
+  /** Whether CPU executors copy weights into a faster layout, or compute from the model file's pages. */
+  repack: boolean;
 }
 
 /** One process to start. */
@@ -66,6 +68,10 @@ export function planExecutors(
       return { name: "gpu", kind: "gpu", args: [...common, ...budget] };
     }
     const number = index - (device === "off" ? 0 : 1);
-    return { name: options.cpuExecutors === 1 ? "cpu" : `cpu-${number}`, kind: "cpu", args: common };
+    return {
+      name: options.cpuExecutors === 1 ? "cpu" : `cpu-${number}`,
+      kind: "cpu",
+      args: options.repack ? common : [...common, "--no-repack"],
+    };
   });
 }

@@ -7,6 +7,7 @@ import { basename, join } from "node:path";
 import { z } from "zod";
 import { ThermoclineError } from "../../proto/errors.js";
 import { parseJson, readJsonFile } from "./json-file.js";
+import { readExactly } from "./read-exactly.js";
 
 /** Element types that weights come in. */
 export type FloatType = "F32" | "F16" | "BF16";
@@ -145,22 +146,6 @@ async function readHeader(file: FileHandle, path: string): Promise<SafeTensor[]>
       return { name, dtype, shape, path, offset: dataOffset + begin, bytes: end - begin };
     },
   );
-}
-
-async function readExactly(
-  file: FileHandle,
-  path: string,
-  offset: number,
-  bytes: number,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const target = new Uint8Array(bytes);
-  for (let done = 0; done < bytes; ) {
-    const { bytesRead } = await file.read(target, done, bytes - done, offset + done);
-    if (bytesRead === 0)
-      throw damaged(path, `the file ends at byte ${offset + done}, before ${offset + bytes}`);
-    done += bytesRead;
-  }
-  return target;
 }
 
 function damaged(path: string, what: string, cause?: unknown): ThermoclineError {

@@ -26,6 +26,10 @@ export const WEIGHT_TYPES: Readonly<Record<WeightType, TensorType>> = {
   f16: type("F16", 1, 2, "f16"),
   q8_0: type("Q8_0", 32, 34, "q8_0"),
   q4_0: type("Q4_0", 32, 18, "q4_0"),
+  bf16: type("BF16", 1, 2, "bf16"),
+  q4_k: type("Q4_K", 256, 144, "q4_k"),
+  q5_k: type("Q5_K", 256, 176, "q5_k"),
+  q6_k: type("Q6_K", 256, 210, "q6_k"),
 };
 
 /** Types by their number in a GGUF file. Missing numbers belonged to formats ggml has withdrawn. */
@@ -40,9 +44,9 @@ const GGUF_TYPES: ReadonlyMap<number, TensorType> = new Map([
   [9, type("Q8_1", 32, 36)],
   [10, type("Q2_K", 256, 84)],
   [11, type("Q3_K", 256, 110)],
-  [12, type("Q4_K", 256, 144)],
-  [13, type("Q5_K", 256, 176)],
-  [14, type("Q6_K", 256, 210)],
+  [12, WEIGHT_TYPES.q4_k],
+  [13, WEIGHT_TYPES.q5_k],
+  [14, WEIGHT_TYPES.q6_k],
   [15, type("Q8_K", 256, 292)],
   [16, type("IQ2_XXS", 256, 66)],
   [17, type("IQ2_XS", 256, 74)],
@@ -58,7 +62,7 @@ const GGUF_TYPES: ReadonlyMap<number, TensorType> = new Map([
   [27, type("I64", 1, 8)],
   [28, type("F64", 1, 8)],
   [29, type("IQ1_M", 256, 56)],
-  [30, type("BF16", 1, 2)],
+  [30, WEIGHT_TYPES.bf16],
   [34, type("TQ1_0", 256, 54)],
   [35, type("TQ2_0", 256, 66)],
   [39, type("MXFP4", 32, 17)],

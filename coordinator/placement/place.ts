@@ -17,6 +17,7 @@ import {
 import { ThermoclineError } from "../../proto/errors.js";
 import { formatBytes } from "../../proto/units.js";
 import type { Model } from "../model/model.js";
+import { WEIGHT_TYPES } from "../model/tensor-types.js";
 import type { Profile } from "./profile.js";
 
 /** What placement has to know of an executor. */
@@ -24,6 +25,8 @@ export interface PlacementExecutor {
   kind: ExecutorKind;
   /** Bytes for weights, KV cache and scratch; 0 means no limit. */
   budgetBytes: number;
+  /** Scratch grows with them. */
+  threads: number;
 }
 
 /** Sizes every executor's KV cache and scratch follow from. */
@@ -33,8 +36,8 @@ export interface ServingSizes {
   maxRows: number;
 }
 
-/** Neurons that share blocks of a down-projection stored one row an output; they are placed together. */
-const NEURONS_PER_BLOCK = 32;
+/** Engines divide the neurons of a down-projection stored one row an output by blocks of at least this many. */
+const LEAST_NEURONS_PER_BLOCK = 32;
 
 /** What the engine of one executor is told. */
 export function enginePlan(
@@ -54,13 +57,9 @@ export function enginePlan(
   };
 }
 
-const RESIDENT: EngineOptions = {
-  residency: "resident",
-  budgetBytes: 0,
-  threads: 1,
-  pinTo: [],
-  instructionSet: null,
-};
+function resident(threads: number): EngineOptions {
+  return { residency: "resident", budgetBytes: 0, threads, pinTo: [], instructionSet: null };
+}
 
 /**
  * Decides who computes what.
@@ -82,10 +81,11 @@ export function place(
       "placement over several GPU executors is not there yet: give one",
     );
   }
-  if (gpu < 0) return scheduleFor(executors, cpus, noHotNeurons(model));
+  if (gpu < 0) return scheduleFor(model, executors, cpus, noHotNeurons(model));
   const hottest = rankNeurons(model, profile);
+  const options = resident(executors[gpu]?.threads ?? 1);
   const needs = (share: GpuShare): MemoryNeeds =>
-    memoryNeeds(enginePlan(model, scheduleFor(executors, cpus, share), gpu, sizes), RESIDENT);
+    memoryNeeds(enginePlan(model, scheduleFor(model, executors, cpus, share), gpu, sizes), options);
   const budget = executors[gpu]?.budgetBytes ?? 0;
   const everything: GpuShare = {
     gpu,
@@ -93,7 +93,8 @@ export function place(
     head: true,
     hot: hotSets(model, hottest, hottest.units),
   };
-  if (budget === 0 || total(needs(everything)) <= budget) return scheduleFor(executors, cpus, everything);
+  if (budget === 0 || total(needs(everything)) <= budget)
+    return scheduleFor(model, executors, cpus, everything);
   if (cpus.length === 0) {
     throw new ThermoclineError(
       "RESOURCE_EXHAUSTED",
@@ -102,18 +103,19 @@ export function place(
     );
   }
   return scheduleFor(
+    model,
     executors,
     cpus,
     fill(model, gpu, hottest, (share) => total(needs(share)), budget),
   );
 }
 
-/** Bytes a GPU executor would need to hold the whole model. */
+/** Bytes a GPU executor of one thread would need to hold the whole model. */
 export function wholeModelBytes(model: Model, sizes: ServingSizes): number {
   const hot = hotSets(model, rankNeurons(model, null), Number.POSITIVE_INFINITY);
   const share: GpuShare = { gpu: 0, attentionLayers: model.shape.layers, head: true, hot };
-  const schedule = scheduleFor([{ kind: "gpu", budgetBytes: 0 }], [], share);
-  return total(memoryNeeds(enginePlan(model, schedule, 0, sizes), RESIDENT));
+  const schedule = scheduleFor(model, [{ kind: "gpu", budgetBytes: 0, threads: 1 }], [], share);
+  return total(memoryNeeds(enginePlan(model, schedule, 0, sizes), resident(1)));
 }
 
 /** What the GPU executor gets. */
@@ -175,9 +177,15 @@ interface RankedNeurons {
   order: Uint32Array;
 }
 
+/** Neurons that share blocks of a down-projection stored one row an output, in the layer with the largest blocks. */
+function neuronsPerBlock(model: Model): number {
+  const downs = model.tensors.filter(({ name }) => name.endsWith(".ffn_down.weight"));
+  return Math.max(LEAST_NEURONS_PER_BLOCK, ...downs.map(({ type }) => WEIGHT_TYPES[type].blockSize));
+}
+
 function rankNeurons(model: Model, profile: Profile | null): RankedNeurons {
   const { layers, ff } = model.shape;
-  const neuronsPerUnit = model.downTransposed ? 1 : NEURONS_PER_BLOCK;
+  const neuronsPerUnit = model.downTransposed ? 1 : neuronsPerBlock(model);
   const unitsPerLayer = Math.ceil(ff / neuronsPerUnit);
   const units = layers * unitsPerLayer;
   const heat = new Float64Array(units);
@@ -214,17 +222,19 @@ function hotSets(model: Model, ranked: RankedNeurons, units: number): Uint8Array
 
 /** Cold neurons go to the CPU executors in turn, a block at a time, so that each gets its share of every region. */
 function scheduleFor(
+  model: Model,
   executors: readonly PlacementExecutor[],
   cpus: readonly number[],
   share: GpuShare,
 ): Schedule {
   const first = cpus[0] ?? share.gpu;
+  const block = neuronsPerBlock(model);
   return {
     executors: executors.map((executor) => executor.kind),
     layers: share.hot.map((hot, layer) => ({
       attention: layer < share.attentionLayers ? share.gpu : first,
       neuronOwner: hot.map((isHot, neuron) =>
-        isHot === 1 ? share.gpu : (cpus[Math.floor(neuron / NEURONS_PER_BLOCK) % cpus.length] ?? first),
+        isHot === 1 ? share.gpu : (cpus[Math.floor(neuron / block) % cpus.length] ?? first),
       ),
     })),
     head: share.head ? share.gpu : first,

@@ -4,6 +4,7 @@
 #include "arena_bridge.h"
 #include "engine_bridge.h"
 #include "event_loop.h"
+#include "formats_bridge.h"
 #include "machine_bridge.h"
 
 namespace thermocline::bridge {
@@ -14,6 +15,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   export_machine(env, exports);
   export_arena(env, exports);
   export_engine(env, exports);
+  export_formats(env, exports);
   return exports;
 }
 

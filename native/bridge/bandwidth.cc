@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <barrier>
 #include <cstring>
-#include <memory>
 #include <span>
 #include <string>
 #include <thread>
@@ -38,20 +37,39 @@ class Buffer {
   uint64_t bytes_;
 };
 
-// Four sums, so that the additions wait for memory and not for each other.
+// Of 16 bytes, which every x86-64 loads at once. Said here, because the compiler finds it in plain sums only at the price
+// of shuffles that cost as much as the reads.
+using Lanes = uint64_t __attribute__((vector_size(16), may_alias));
+
+// A core's prefetcher follows several streams at once and keeps more reads under way for them than for one: four read a
+// third more a second than one does here, eight no more than four. Each has sums of its own, so that additions wait for
+// memory and not for each other.
+constexpr size_t kStreams = 4;
+constexpr size_t kSums = 2;
+// So many words must every thread's share be a multiple of for each of them to be read.
+constexpr size_t kUnit = kStreams * kSums * sizeof(Lanes) / sizeof(uint64_t);
+
 uint64_t read(std::span<const uint64_t> words) {
-  uint64_t sums[4] = {};
-  for (size_t i = 0; i + 4 <= words.size(); i += 4) {
-    for (size_t lane = 0; lane < 4; ++lane) sums[lane] += words[i + lane];
+  const auto* lanes = reinterpret_cast<const Lanes*>(words.data());
+  const size_t length = words.size() / kUnit * kSums;
+  Lanes sums[kStreams][kSums] = {};
+  for (size_t i = 0; i < length; i += kSums) {
+    for (size_t stream = 0; stream < kStreams; ++stream) {
+      for (size_t s = 0; s < kSums; ++s) sums[stream][s] += lanes[stream * length + i + s];
+    }
   }
-  return sums[0] + sums[1] + sums[2] + sums[3];
+  Lanes sum = {};
+  for (const auto& stream : sums) {
+    for (const Lanes& part : stream) sum += part;
+  }
+  return sum[0] + sum[1];
 }
 
 }  // namespace
 
 double measure_bandwidth(uint32_t threads, uint64_t bytes, double seconds, const std::atomic<bool>& stop) {
   const Buffer buffer(bytes);
-  const size_t slice = buffer.words().size() / threads;
+  const size_t slice = buffer.words().size() / threads / kUnit * kUnit;
   const int64_t end_ns = monotonic_ns() + static_cast<int64_t>(seconds * 1e9);
 
   int64_t pass_start_ns = 0;

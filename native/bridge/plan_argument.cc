@@ -1,14 +1,12 @@
 #include "plan_argument.h"
 
 #include "../error.h"
+#include "weight_type_argument.h"
 
 namespace thermocline::bridge {
 namespace {
 
 // The names' order is that of the enumerations.
-WeightType read_weight_type(const Argument& type) {
-  return static_cast<WeightType>(type.choice({"f32", "f16", "q8_0", "q4_0"}));
-}
 Activation read_activation(const Argument& activation) {
   return static_cast<Activation>(activation.choice({"relu", "relu2", "silu"}));
 }
@@ -21,7 +19,7 @@ int read_cpu(const Argument& cpu) { return static_cast<int>(cpu.integer(INT32_MA
 
 const Kernels* read_instruction_set(const Argument& set) {
   if (set.is_null()) return &best_kernels();
-  const auto chosen = static_cast<InstructionSet>(set.choice({"scalar", "avx2"}));
+  const auto chosen = static_cast<InstructionSet>(set.choice({"scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni"}));
   const Kernels* kernels = kernels_for(chosen);
   if (kernels == nullptr) {
     throw Error(ErrorCode::unsupported, std::string("this CPU can't run ") + name_of(chosen) + " kernels", set.path());

@@ -1,5 +1,6 @@
 #include "plan.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "../error.h"
@@ -82,15 +83,17 @@ void check_schedule(const EnginePlan& plan) {
   }
 }
 
-// A row of ffn_down holds all neurons' weights for one output, so executors divide it by whole blocks of 32.
+// A row of ffn_down holds all neurons' weights for one output, so executors divide it by whole blocks: of 32, as
+// activations are quantized, or of what its own type stores together.
 void check_down_groups(const EnginePlan& plan, const ModelTensors& tensors) {
   for (size_t l = 0; l < tensors.layers.size(); ++l) {
     if (tensors.layers[l].down_by_neuron) continue;
     const std::vector<uint8_t>& owner = plan.schedule.layers[l].neuron_owner;
+    const size_t block = std::max(kBlock, block_elements(tensors.layers[l].ffn_down->type));
     for (size_t n = 0; n < owner.size(); ++n) {
-      const size_t first = n / kBlock * kBlock;
+      const size_t first = n / block * block;
       if (owner[n] == owner[first]) continue;
-      const size_t last = std::min(first + kBlock, owner.size()) - 1;
+      const size_t last = std::min(first + block, owner.size()) - 1;
       throw Error(ErrorCode::invalid_argument,
                   "neuronOwner: neurons " + std::to_string(first) + ".." + std::to_string(last) +
                       " share blocks of ffn_down and must have one owner",

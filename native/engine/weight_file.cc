@@ -55,11 +55,15 @@ const std::byte* WeightFile::slice(uint64_t offset, uint64_t bytes) const {
   return data_ + offset;
 }
 
-void WeightFile::will_need(uint64_t offset, uint64_t bytes) const {
+void WeightFile::will_need(uint64_t offset, uint64_t bytes) const { advise(offset, bytes, MADV_WILLNEED); }
+
+void WeightFile::let_go(uint64_t offset, uint64_t bytes) const { advise(offset, bytes, MADV_DONTNEED); }
+
+// Advice only: where the kernel takes none, pages come and go as it sees fit.
+void WeightFile::advise(uint64_t offset, uint64_t bytes, int advice) const {
   const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   const uint64_t skew = offset % page;
-  // Advice only: where the kernel takes none, pages are read when they are first touched.
-  ::madvise(const_cast<std::byte*>(slice(offset, bytes) - skew), bytes + skew, MADV_WILLNEED);
+  ::madvise(const_cast<std::byte*>(slice(offset, bytes) - skew), bytes + skew, advice);
 }
 
 }  // namespace thermocline

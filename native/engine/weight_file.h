@@ -24,7 +24,12 @@ class WeightFile {
   // Asks the kernel to read these bytes ahead.
   void will_need(uint64_t offset, uint64_t bytes) const;
 
+  // Takes these bytes' pages out of this process; they stay in the kernel's cache, and come back when they are touched.
+  void let_go(uint64_t offset, uint64_t bytes) const;
+
  private:
+  void advise(uint64_t offset, uint64_t bytes, int advice) const;
+
   std::string path_;
   uint64_t bytes_;
   const std::byte* data_;

@@ -20,6 +20,9 @@ inline float from_f16(uint16_t half) {
   return std::bit_cast<float>(sign | finite | (0x7f800000u & is_special) | (0x00400000u & is_nan));
 }
 
+// bfloat16: a float's leading 16 bits.
+inline float from_bf16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+
 // To the nearest half, ties to even; 65520 and more become infinity, a NaN becomes quiet and keeps its leading bits.
 inline uint16_t to_f16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);

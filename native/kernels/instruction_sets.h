@@ -7,5 +7,8 @@ namespace thermocline {
 
 extern const Kernels kScalarKernels;
 extern const Kernels kAvx2Kernels;
+extern const Kernels kAvxVnniKernels;
+extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx512VnniKernels;
 
 }  // namespace thermocline

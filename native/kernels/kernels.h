@@ -1,4 +1,4 @@
-// Dot products and scaled sums over rows of every weight type, one table an instruction set.
+// Products and sums over rows of every weight type, one table an instruction set.
 #pragma once
 
 #include <cstddef>
@@ -9,12 +9,11 @@ namespace thermocline {
 enum class WeightType : uint8_t { f32, f16, q8_0, q4_0, bf16, q4_k, q5_k, q6_k };
 inline constexpr int kWeightTypes = 8;
 
-enum class InstructionSet : uint8_t { scalar, avx2 };
-inline constexpr int kInstructionSets = 2;
+enum class InstructionSet : uint8_t { scalar, avx2, avx_vnni, avx512, avx512_vnni };
+inline constexpr int kInstructionSets = 5;
 
 // Elements in a block of GGUF's Q8_0 and Q4_0, and in a block of quantized activations.
 inline constexpr size_t kBlock = 32;
-
 // Elements in a block of the K-quants.
 inline constexpr size_t kSuperBlock = 256;
 
@@ -33,27 +32,74 @@ bool wants_quantized_activation(WeightType type);
 inline constexpr float kLeastQuantized = 127 * 0x1p-126f;
 
 // Activations quantized per 32: element i is scale * quants[i]. scale = max|x| / 127; quants, in [-127, 127], are
-// rounded to nearest, ties to even. A block with an infinity or a NaN gets scale NaN and quants 0, so that nothing made
-// of it passes for a number.
+// rounded to nearest, ties to even; sum is theirs. A block with an infinity or a NaN gets scale NaN and quants 0, so
+// that nothing made of it passes for a number.
 struct Q8Activation {
   float scale;
+  int32_t sum;
   int8_t quants[kBlock];
 };
 
-// All functions take any alignment and any `cols` >= 0 (a multiple of 32 for quantized types), and give the same
-// bits for the same arguments. `weights` points to a row as row_bytes() describes it.
+// `count` rows of activations, `stride` bytes apart: floats or Q8Activation blocks, as the weights want.
+struct Activations {
+  const void* data;
+  size_t stride;
+  size_t count;
+};
+
+// A panel holds 16 rows of weights, interleaved so that one load brings the same columns of all of them: for each block
+// of 32 columns the 16 f16 scales, then for each 4 bytes of a row's quants those of row 0, of row 1, ... It takes as
+// many bytes as the rows do.
+inline constexpr size_t kPanelRows = 16;
+
+// Whether multiply_panels() exists for this type.
+bool has_panels(WeightType type);
+
+// Interleaves `count` rows (at most 16; missing ones become zeros) into a panel of 16 * row_bytes(type, cols) bytes.
+void pack_panel(WeightType type, const std::byte* const* rows, size_t count, size_t cols, std::byte* panel);
+
+// `count` panels, `stride` bytes apart; a panel may be entered at any of its blocks.
+struct Panels {
+  const std::byte* data;
+  size_t stride;
+  size_t count;
+};
+
+// All functions take any alignment and any `cols` (a multiple of block_elements()), and give the same bits for the same
+// arguments, whatever else is computed in the same call. Rows point to weights as row_bytes() describes them.
+//
+// A product with quantized weights is the same in every instruction set and in panels: the sum, block after block, of
+// f32(x's scale * f32(weights' scale * integer)), where the integer is exact; K-quants subtract
+// f32(minimum's scale * integer) from the inner number. Float weights are summed in 16 lanes, with fused
+// multiply-adds where the instruction set has them.
 struct Kernels {
   InstructionSet instruction_set;
-  // Sum of weights[i] * x[i]; x is const float* or const Q8Activation*, as wants_quantized_activation() says.
-  float (*dot[kWeightTypes])(const void* weights, const void* x, size_t cols);
-  // y[i] += scale * weights[i]
-  void (*add_scaled[kWeightTypes])(float scale, const void* weights, float* y, size_t cols);
-  // The same in sums of f64. What is added up is rounded to f32 first and does not depend on where a sum begins or
-  // ends, so sums over the same weights that were divided or ordered in another way are the same once rounded to f32
-  // (docs/decisions/same-tokens-everywhere.md). accumulate() adds the same numbers in every instruction set: a quant
-  // times its block's f32(scale * block's scale).
-  double (*wide_dot[kWeightTypes])(const void* weights, const void* x, size_t cols);
-  void (*accumulate[kWeightTypes])(float scale, const void* weights, double* y, size_t cols);
+  // y[j * y_stride + i] = rows[i] · x[j]
+  void (*multiply_rows[kWeightTypes])(const std::byte* const* rows, size_t count, const Activations& x, size_t cols,
+                                      float* y, size_t y_stride);
+  // y[j * y_stride + 16 * p + i] = row i of panel p · x[j]; null where !has_panels()
+  void (*multiply_panels[kWeightTypes])(const Panels& panels, const Activations& x, size_t cols, float* y,
+                                        size_t y_stride);
+  // The same, added to y, in sums of f64. What is added up (a block's product, or a float's) is rounded to f32 first
+  // and does not depend on where a sum begins or ends, so sums over the same weights that were divided or ordered in
+  // another way are the same once rounded to f32 (docs/decisions/same-tokens-everywhere.md).
+  void (*add_rows_f64[kWeightTypes])(const std::byte* const* rows, size_t count, const Activations& x, size_t cols,
+                                     double* y, size_t y_stride);
+  void (*add_panels_f64[kWeightTypes])(const Panels& panels, const Activations& x, size_t cols, double* y,
+                                       size_t y_stride);
+  // y[c] += the sum over rows of f32(scales[i] * rows[i][c]), in f64 likewise. A quantized weight's product is
+  // f32(f32(scale * block's scale) * quant), minus f32(scale * block's minimum) for K-quants: the same numbers in every
+  // instruction set.
+  void (*accumulate[kWeightTypes])(const float* scales, const std::byte* const* rows, size_t count, double* y,
+                                   size_t cols);
+  // y[c] = row[c]
+  void (*dequantize[kWeightTypes])(const std::byte* row, float* y, size_t cols);
+  // y[c] += scale * row[c]
+  void (*add_scaled_f16)(float scale, const uint16_t* row, float* y, size_t cols);
+  // y[i] = e^(x[i] - shift); y[i] = g[i] / (1 + e^-g[i]) * u[i]. To a few units in the last place; the same bits in all
+  // sets but scalar.
+  void (*exp_minus)(const float* x, float shift, float* y, size_t count);
+  void (*silu_times)(const float* g, const float* u, float* y, size_t count);
   void (*quantize)(const float* x, Q8Activation* y, size_t cols);
   // IEEE half precision, rounded to nearest even.
   void (*to_f16)(const float* x, uint16_t* y, size_t cols);

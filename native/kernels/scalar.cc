@@ -7,105 +7,204 @@
 #include "blocks.h"
 #include "half.h"
 #include "instruction_sets.h"
+#include "sub_block.h"
 
 namespace thermocline {
 namespace {
 
-// Independent partial sums: as many as two SSE registers hold.
-constexpr size_t kLanes = 8;
+// Float products are summed in as many lanes in every instruction set.
+constexpr size_t kLanes = 16;
 
 // Everything goes through load and store because pointers may be misaligned.
 template <typename T>
-T load(const uint8_t* from) {
+T load(const void* from) {
   T value;
   std::memcpy(&value, from, sizeof value);
   return value;
 }
 
 template <typename T>
-void store(T value, uint8_t* to) {
+void store(T value, void* to) {
   std::memcpy(to, &value, sizeof value);
 }
 
-const uint8_t* bytes_of(const void* data) { return static_cast<const uint8_t*>(data); }
+template <typename T>
+const uint8_t* at(const T* row, size_t index) {
+  return reinterpret_cast<const uint8_t*>(row) + sizeof(T) * index;
+}
+
+template <typename T>
+uint8_t* at(T* row, size_t index) {
+  return reinterpret_cast<uint8_t*>(row) + sizeof(T) * index;
+}
 
 float load_f32(const uint8_t* row, size_t index) { return load<float>(row + sizeof(float) * index); }
 
-// Adds in the precision of the row.
+const uint8_t* row_of(const Activations& x, size_t index) {
+  return static_cast<const uint8_t*>(x.data) + index * x.stride;
+}
+
 template <typename Number>
-void add_to(Number* row, size_t index, float value) {
-  uint8_t* at = reinterpret_cast<uint8_t*>(row) + sizeof(Number) * index;
-  store(load<Number>(at) + value, at);
+void add_to(Number* row, size_t index, Number value) {
+  store(static_cast<Number>(load<Number>(at(row, index)) + value), at(row, index));
 }
 
 struct F32 {
   static float at(const uint8_t* row, size_t index) { return load_f32(row, index); }
 };
-
 struct F16 {
   static float at(const uint8_t* row, size_t index) { return from_f16(load<uint16_t>(row + sizeof(uint16_t) * index)); }
 };
+struct BF16 {
+  static float at(const uint8_t* row, size_t index) { return from_bf16(load<uint16_t>(row + sizeof(uint16_t) * index)); }
+};
 
-// Products are f32, their sums Numbers.
+// Products are f32, their sums Numbers: a total is the lanes' sum, halved four times.
 template <typename Element, typename Number>
-Number dot(const void* weights, const void* x, size_t cols) {
-  const uint8_t* w = bytes_of(weights);
-  const uint8_t* v = bytes_of(x);
+Number dot_floats(const uint8_t* w, const uint8_t* x, size_t cols) {
   Number sums[kLanes] = {};
-  size_t i = 0;
-  for (; i + kLanes <= cols; i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] += Element::at(w, i + lane) * load_f32(v, i + lane);
+  for (size_t i = 0; i < cols; ++i) sums[i % kLanes] += Element::at(w, i) * load_f32(x, i);
+  for (size_t half = kLanes / 2; half > 0; half /= 2) {
+    for (size_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
   }
-  for (size_t lane = 0; i < cols; ++i, ++lane) sums[lane] += Element::at(w, i) * load_f32(v, i);
-  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+  return sums[0];
 }
 
-template <typename Element, typename Number>
-void add_scaled(float scale, const void* weights, Number* y, size_t cols) {
-  const uint8_t* w = bytes_of(weights);
-  for (size_t i = 0; i < cols; ++i) add_to(y, i, scale * Element::at(w, i));
+// What 32 weights add to a product.
+template <typename Format>
+float term(const SubBlock& sub, const uint8_t* x) {
+  int sums[2] = {0, 0};
+  for (size_t i = 0; i < kBlock; ++i) {
+    sums[i / (kBlock / 2)] += sub.quants[i] * static_cast<int8_t>(x[kActivationQuants + i]);
+  }
+  float value = sub.d * static_cast<float>(sub.scale[0] * sums[0] + sub.scale[1] * sums[1]);
+  if (Format::kHasMinimum) {
+    value = value - sub.minimum_d * static_cast<float>(sub.minimum * load<int32_t>(x + kActivationSum));
+  }
+  return load<float>(x) * value;
 }
 
-struct Q8_0 {
-  static constexpr size_t kBytes = kQ8_0BlockBytes;
-  static void unpack(const uint8_t* block, int8_t* quants) { std::memcpy(quants, block + kWeightQuants, kBlock); }
-};
-
-struct Q4_0 {
-  static constexpr size_t kBytes = kQ4_0BlockBytes;
-  static void unpack(const uint8_t* block, int8_t* quants) {
-    for (size_t j = 0; j < kBlock / 2; ++j) {
-      const uint8_t packed = block[kWeightQuants + j];
-      quants[j] = static_cast<int8_t>((packed & 0x0f) - 8);
-      quants[j + kBlock / 2] = static_cast<int8_t>((packed >> 4) - 8);
-    }
-  }
-};
-
-template <typename Block, typename Number>
-Number dot_blocks(const void* weights, const void* x, size_t cols) {
-  const uint8_t* w = bytes_of(weights);
-  const uint8_t* v = bytes_of(x);
+template <typename Format, typename Number>
+Number dot_blocks(const uint8_t* w, const uint8_t* x, size_t cols) {
   Number sum = 0;
-  for (size_t i = 0; i < cols; i += kBlock, w += Block::kBytes, v += kActivationBytes) {
-    int8_t w_quants[kBlock], x_quants[kBlock];
-    Block::unpack(w, w_quants);
-    std::memcpy(x_quants, v + kActivationQuants, kBlock);
-    int32_t products = 0;
-    for (size_t j = 0; j < kBlock; ++j) products += w_quants[j] * x_quants[j];
-    sum += from_f16(load<uint16_t>(w)) * load<float>(v) * static_cast<float>(products);
+  for (size_t i = 0; i < cols; i += Format::kElements, w += Format::kBytes) {
+    for (size_t sub = 0; sub < Format::kElements / kBlock; ++sub, x += kActivationBytes) {
+      sum += term<Format>(Format::unpack(w, sub), x);
+    }
   }
   return sum;
 }
 
-template <typename Block, typename Number>
-void add_scaled_blocks(float scale, const void* weights, Number* y, size_t cols) {
-  const uint8_t* w = bytes_of(weights);
-  for (size_t i = 0; i < cols; i += kBlock, w += Block::kBytes) {
-    int8_t quants[kBlock];
-    Block::unpack(w, quants);
-    const float block_scale = scale * from_f16(load<uint16_t>(w));
-    for (size_t j = 0; j < kBlock; ++j) add_to(y, i + j, block_scale * static_cast<float>(quants[j]));
+template <auto Dot, bool Add, typename Number>
+void multiply_rows(const std::byte* const* rows, size_t count, const Activations& x, size_t cols, Number* y,
+                   size_t y_stride) {
+  for (size_t j = 0; j < x.count; ++j) {
+    for (size_t i = 0; i < count; ++i) {
+      const Number product = Dot(reinterpret_cast<const uint8_t*>(rows[i]), row_of(x, j), cols);
+      if (Add) {
+        add_to(y, j * y_stride + i, product);
+      } else {
+        store(product, at(y, j * y_stride + i));
+      }
+    }
+  }
+}
+
+// Row `row`'s block out of a panel's.
+template <typename Format>
+void gather_block(const uint8_t* panel_block, size_t row, uint8_t* block) {
+  constexpr size_t kGroup = 4;
+  std::memcpy(block, panel_block + row * kWeightQuants, kWeightQuants);
+  const uint8_t* quants = panel_block + kPanelRows * kWeightQuants + row * kGroup;
+  for (size_t g = 0; g < (Format::kBytes - kWeightQuants) / kGroup; ++g) {
+    std::memcpy(block + kWeightQuants + g * kGroup, quants + g * kPanelRows * kGroup, kGroup);
+  }
+}
+
+template <typename Format, bool Add, typename Number>
+void multiply_panels(const Panels& panels, const Activations& x, size_t cols, Number* y, size_t y_stride) {
+  for (size_t p = 0; p < panels.count; ++p) {
+    const uint8_t* panel = reinterpret_cast<const uint8_t*>(panels.data) + p * panels.stride;
+    for (size_t j = 0; j < x.count; ++j) {
+      Number sums[kPanelRows] = {};
+      for (size_t b = 0; b < cols / kBlock; ++b) {
+        for (size_t r = 0; r < kPanelRows; ++r) {
+          uint8_t block[Format::kBytes];
+          gather_block<Format>(panel + b * kPanelRows * Format::kBytes, r, block);
+          sums[r] += term<Format>(Format::unpack(block, 0), row_of(x, j) + b * kActivationBytes);
+        }
+      }
+      for (size_t r = 0; r < kPanelRows; ++r) {
+        const size_t to = j * y_stride + p * kPanelRows + r;
+        if (Add) {
+          add_to(y, to, sums[r]);
+        } else {
+          store(sums[r], at(y, to));
+        }
+      }
+    }
+  }
+}
+
+template <typename Element>
+void accumulate_floats(const float* scales, const std::byte* const* rows, size_t count, double* y, size_t cols) {
+  for (size_t i = 0; i < count; ++i) {
+    const uint8_t* w = reinterpret_cast<const uint8_t*>(rows[i]);
+    for (size_t c = 0; c < cols; ++c) {
+      const float product = scales[i] * Element::at(w, c);
+      add_to(y, c, double{product});
+    }
+  }
+}
+
+template <typename Format>
+void accumulate_blocks(const float* scales, const std::byte* const* rows, size_t count, double* y, size_t cols) {
+  for (size_t i = 0; i < count; ++i) {
+    const uint8_t* w = reinterpret_cast<const uint8_t*>(rows[i]);
+    for (size_t c = 0; c < cols; c += kBlock) {
+      const SubBlock sub = Format::unpack(w + c / Format::kElements * Format::kBytes, c % Format::kElements / kBlock);
+      const float minimum = scales[i] * (sub.minimum_d * static_cast<float>(sub.minimum));
+      for (size_t j = 0; j < kBlock; ++j) {
+        const float scale = scales[i] * (sub.d * static_cast<float>(sub.scale[j / (kBlock / 2)]));
+        float product = scale * static_cast<float>(sub.quants[j]);
+        if (Format::kHasMinimum) product = product - minimum;
+        add_to(y, c + j, double{product});
+      }
+    }
+  }
+}
+
+template <typename Element>
+void dequantize_floats(const std::byte* row, float* y, size_t cols) {
+  for (size_t c = 0; c < cols; ++c) store(Element::at(reinterpret_cast<const uint8_t*>(row), c), at(y, c));
+}
+
+template <typename Format>
+void dequantize_blocks(const std::byte* row, float* y, size_t cols) {
+  const uint8_t* w = reinterpret_cast<const uint8_t*>(row);
+  for (size_t c = 0; c < cols; c += kBlock) {
+    const SubBlock sub = Format::unpack(w + c / Format::kElements * Format::kBytes, c % Format::kElements / kBlock);
+    const float minimum = sub.minimum_d * static_cast<float>(sub.minimum);
+    for (size_t j = 0; j < kBlock; ++j) {
+      float value = sub.d * static_cast<float>(sub.scale[j / (kBlock / 2)]) * static_cast<float>(sub.quants[j]);
+      if (Format::kHasMinimum) value = value - minimum;
+      store(value, at(y, c + j));
+    }
+  }
+}
+
+void add_scaled_f16(float scale, const uint16_t* row, float* y, size_t cols) {
+  for (size_t c = 0; c < cols; ++c) add_to(y, c, scale * F16::at(reinterpret_cast<const uint8_t*>(row), c));
+}
+
+void exp_minus(const float* x, float shift, float* y, size_t count) {
+  for (size_t i = 0; i < count; ++i) store(std::exp(load<float>(at(x, i)) - shift), at(y, i));
+}
+
+void silu_times(const float* g, const float* u, float* y, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const float gate = load<float>(at(g, i));
+    store(gate / (1.0f + std::exp(-gate)) * load<float>(at(u, i)), at(y, i));
   }
 }
 
@@ -119,41 +218,58 @@ void quantize_block(const uint8_t* x, uint8_t* y) {
     if (bits > largest_bits) largest_bits = bits;
   }
   const float largest = std::bit_cast<float>(largest_bits);
-  uint8_t* quants = y + kActivationQuants;
+  int8_t quants[kBlock] = {};
+  float scale;
   if (largest < kLeastQuantized || !std::isfinite(largest)) {
-    store(std::isfinite(largest) ? 0.0f : std::numeric_limits<float>::quiet_NaN(), y);
-    std::memset(quants, 0, kBlock);
-    return;
+    scale = std::isfinite(largest) ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+  } else {
+    scale = largest / 127.0f;
+    const float inverse = 127.0f / largest;
+    for (size_t j = 0; j < kBlock; ++j) quants[j] = static_cast<int8_t>(std::nearbyint(load_f32(x, j) * inverse));
   }
-  store(largest / 127.0f, y);
-  const float inverse = 127.0f / largest;
-  for (size_t j = 0; j < kBlock; ++j) {
-    quants[j] = static_cast<uint8_t>(static_cast<int8_t>(std::nearbyint(load_f32(x, j) * inverse)));
-  }
+  int32_t sum = 0;
+  for (const int8_t quant : quants) sum += quant;
+  store(scale, y);
+  store(sum, y + kActivationSum);
+  std::memcpy(y + kActivationQuants, quants, kBlock);
 }
 
 void quantize(const float* x, Q8Activation* y, size_t cols) {
-  const uint8_t* from = bytes_of(x);
-  uint8_t* to = reinterpret_cast<uint8_t*>(y);
-  for (size_t i = 0; i < cols; i += kBlock, to += kActivationBytes) quantize_block(from + sizeof(float) * i, to);
+  for (size_t i = 0; i < cols; i += kBlock) quantize_block(at(x, i), at(y, i / kBlock));
 }
 
 void to_f16_row(const float* x, uint16_t* y, size_t cols) {
-  const uint8_t* from = bytes_of(x);
-  uint8_t* to = reinterpret_cast<uint8_t*>(y);
-  for (size_t i = 0; i < cols; ++i) store(to_f16(load_f32(from, i)), to + sizeof(uint16_t) * i);
+  for (size_t i = 0; i < cols; ++i) store(to_f16(load<float>(at(x, i))), at(y, i));
 }
+
+using namespace block_formats;
+
+template <typename Element>
+constexpr auto kFloatRows = multiply_rows<dot_floats<Element, float>, false, float>;
+template <typename Element>
+constexpr auto kFloatRowsF64 = multiply_rows<dot_floats<Element, double>, true, double>;
+template <typename Format>
+constexpr auto kBlockRows = multiply_rows<dot_blocks<Format, float>, false, float>;
+template <typename Format>
+constexpr auto kBlockRowsF64 = multiply_rows<dot_blocks<Format, double>, true, double>;
 
 }  // namespace
 
 const Kernels kScalarKernels = {
     .instruction_set = InstructionSet::scalar,
-    .dot = {dot<F32, float>, dot<F16, float>, dot_blocks<Q8_0, float>, dot_blocks<Q4_0, float>},
-    .add_scaled = {add_scaled<F32, float>, add_scaled<F16, float>,
-                   add_scaled_blocks<Q8_0, float>, add_scaled_blocks<Q4_0, float>},
-    .wide_dot = {dot<F32, double>, dot<F16, double>, dot_blocks<Q8_0, double>, dot_blocks<Q4_0, double>},
-    .accumulate = {add_scaled<F32, double>, add_scaled<F16, double>,
-                   add_scaled_blocks<Q8_0, double>, add_scaled_blocks<Q4_0, double>},
+    .multiply_rows = {kFloatRows<F32>, kFloatRows<F16>, kBlockRows<Q8_0>, kBlockRows<Q4_0>, kFloatRows<BF16>,
+                      kBlockRows<Q4_K>, kBlockRows<Q5_K>, kBlockRows<Q6_K>},
+    .multiply_panels = {nullptr, nullptr, multiply_panels<Q8_0, false, float>, multiply_panels<Q4_0, false, float>},
+    .add_rows_f64 = {kFloatRowsF64<F32>, kFloatRowsF64<F16>, kBlockRowsF64<Q8_0>, kBlockRowsF64<Q4_0>,
+                     kFloatRowsF64<BF16>, kBlockRowsF64<Q4_K>, kBlockRowsF64<Q5_K>, kBlockRowsF64<Q6_K>},
+    .add_panels_f64 = {nullptr, nullptr, multiply_panels<Q8_0, true, double>, multiply_panels<Q4_0, true, double>},
+    .accumulate = {accumulate_floats<F32>, accumulate_floats<F16>, accumulate_blocks<Q8_0>, accumulate_blocks<Q4_0>,
+                   accumulate_floats<BF16>, accumulate_blocks<Q4_K>, accumulate_blocks<Q5_K>, accumulate_blocks<Q6_K>},
+    .dequantize = {dequantize_floats<F32>, dequantize_floats<F16>, dequantize_blocks<Q8_0>, dequantize_blocks<Q4_0>,
+                   dequantize_floats<BF16>, dequantize_blocks<Q4_K>, dequantize_blocks<Q5_K>, dequantize_blocks<Q6_K>},
+    .add_scaled_f16 = add_scaled_f16,
+    .exp_minus = exp_minus,
+    .silu_times = silu_times,
     .quantize = quantize,
     .to_f16 = to_f16_row,
 };

@@ -11,7 +11,8 @@ namespace thermocline::test {
 // Slowest first. Says which are skipped because this CPU cannot run them.
 inline std::vector<const Kernels*> instruction_sets() {
   std::vector<const Kernels*> all;
-  for (InstructionSet set : {InstructionSet::scalar, InstructionSet::avx2}) {
+  for (int index = 0; index < kInstructionSets; ++index) {
+    const auto set = static_cast<InstructionSet>(index);
     const Kernels* kernels = kernels_for(set);
     if (kernels != nullptr) {
       all.push_back(kernels);
@@ -21,5 +22,11 @@ inline std::vector<const Kernels*> instruction_sets() {
   }
   return all;
 }
+
+// The plain ones, which the others are held against.
+inline const Kernels& scalar_kernels() { return *kernels_for(InstructionSet::scalar); }
+
+// Scalar code rounds products on their own; all others fuse them with their addition.
+inline bool fuses(const Kernels& kernels) { return kernels.instruction_set != InstructionSet::scalar; }
 
 }  // namespace thermocline::test

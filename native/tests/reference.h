@@ -26,7 +26,7 @@ class Rounding {
   double sum(double value, double spread) { return value + kF32 * spread * draw(); }
   // Activations as weights of this type take them.
   Vector input(Vector x, WeightType type) {
-    if (type != WeightType::q8_0 && type != WeightType::q4_0) return x;
+    if (!wants_quantized_activation(type)) return x;
     for (size_t start = 0; start < x.size(); start += kBlock) {
       double most = 0;
       for (size_t i = start; i < start + kBlock; ++i) most = std::max(most, std::abs(x[i]));

@@ -25,15 +25,33 @@ TEST(every_index_is_visited_once) {
   }
 }
 
-TEST(the_partition_does_not_change) {
+TEST(chunks_are_no_longer_than_asked_for) {
   ThreadPool pool(3, {});
-  std::vector<uint32_t> first(100), second(100);
-  for (auto* owners : {&first, &second}) {
-    pool.parallel_for(100, [&](size_t begin, size_t end, uint32_t thread) {
-      for (size_t i = begin; i < end; ++i) (*owners)[i] = thread;
+  for (const size_t grain : {1u, 7u, 40u}) {
+    std::vector<int> visits(40);
+    pool.parallel_chunks(visits.size(), grain, [&](size_t begin, size_t end, uint32_t) {
+      CHECK(begin % grain == 0 && end - begin <= grain);
+      for (size_t i = begin; i < end; ++i) ++visits[i];
     });
+    CHECK(visits == std::vector<int>(40, 1));
   }
-  CHECK(first == second);
+}
+
+// The others do the work of one that is kept from its core.
+TEST(a_thread_that_took_nothing_is_not_waited_for) {
+  ThreadPool pool(2, {});
+  std::atomic<bool> held{true};
+  std::atomic<int> done{0};
+  pool.parallel_chunks(100, 1, [&](size_t, size_t, uint32_t thread) {
+    // The worker keeps its first chunk until all others are done.
+    if (thread != 0) {
+      while (held) std::this_thread::yield();
+    } else if (++done == 99) {
+      held = false;
+    }
+    if (thread == 0 && done == 100) held = false;
+  });
+  CHECK(done.load() >= 99);
 }
 
 // Workers park between these phases, and must be found again.

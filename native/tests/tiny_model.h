@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +15,7 @@
 
 #include "../engine/plan.h"
 #include "../kernels/half.h"
+#include "../kernels/sub_block.h"
 #include "check.h"
 
 namespace thermocline::test {
@@ -116,8 +118,8 @@ class TinyModel {
     refs_.push_back({name + ".weight", type, file_.size(), rows, cols});
     TinyTensor tensor{rows, cols, {}};
     for (size_t i = 0; i < size_t{rows} * cols;) {
-      double block[kBlock];
-      const size_t count = type == WeightType::q8_0 || type == WeightType::q4_0 ? kBlock : 1;
+      double block[kSuperBlock];
+      const size_t count = block_elements(type);
       for (size_t j = 0; j < count; ++j) block[j] = draw();
       append(type, block);
       tensor.values.insert(tensor.values.end(), block, block + count);
@@ -133,6 +135,10 @@ class TinyModel {
       case WeightType::f16: return append_f16(block);
       case WeightType::q8_0: return append_q8_0(block);
       case WeightType::q4_0: return append_q4_0(block);
+      case WeightType::bf16: return append_bf16(block);
+      case WeightType::q4_k: return append_random<block_formats::Q4_K>(block, 0, kKScaleOfMinimums, 15);
+      case WeightType::q5_k: return append_random<block_formats::Q5_K>(block, 0, kKScaleOfMinimums, 31);
+      case WeightType::q6_k: return append_random<block_formats::Q6_K>(block, kQ6_KScale, kQ6_KScale, 0);
     }
   }
   void append_f32(double* block) {
@@ -144,6 +150,11 @@ class TinyModel {
     const uint16_t half = to_f16(static_cast<float>(*block));
     append_bytes(&half, sizeof half);
     *block = from_f16(half);
+  }
+  void append_bf16(double* block) {
+    const auto bits = static_cast<uint16_t>(std::bit_cast<uint32_t>(static_cast<float>(*block)) >> 16);
+    append_bytes(&bits, sizeof bits);
+    *block = from_bf16(bits);
   }
   // The block's scale as f16, such that its largest value becomes `largest` quants.
   double append_scale(const double* block, double largest) {
@@ -172,6 +183,38 @@ class TinyModel {
       const uint8_t both = static_cast<uint8_t>(nibbles[j] | nibbles[j + kBlock / 2] << 4);
       append_bytes(&both, 1);
     }
+  }
+  // A K-quant's block of random bytes, which reach every bit of the format, with scales that give it the size of the
+  // numbers drawn. Half of the largest quant is what minimums take off so that their mean is about 0.
+  template <class Format>
+  void append_random(double* block, size_t d_at, size_t minimum_d_at, double largest_quant) {
+    const double wanted = size_of(block);
+    uint8_t bytes[Format::kBytes];
+    for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random_());
+    const auto scale_by = [&](double d) {
+      for (const auto& [at, scale] : {std::pair{minimum_d_at, d * largest_quant / 2}, {d_at, d}}) {
+        const uint16_t half = to_f16(static_cast<float>(scale));
+        std::memcpy(bytes + at, &half, sizeof half);
+      }
+      unpack<Format>(bytes, block);
+    };
+    scale_by(1);
+    scale_by(wanted / size_of(block));
+    append_bytes(bytes, sizeof bytes);
+  }
+  template <class Format>
+  static void unpack(const uint8_t* bytes, double* block) {
+    for (size_t i = 0; i < kSuperBlock; ++i) {
+      const SubBlock sub = Format::unpack(bytes, i / kBlock);
+      const size_t j = i % kBlock;
+      const double value = double{sub.d} * sub.scale[j / (kBlock / 2)] * sub.quants[j];
+      block[i] = value - double{sub.minimum_d} * sub.minimum;
+    }
+  }
+  static double size_of(const double* block) {
+    double squares = 0;
+    for (size_t i = 0; i < kSuperBlock; ++i) squares += block[i] * block[i];
+    return std::sqrt(squares / kSuperBlock);
   }
   void append_bytes(const void* data, size_t bytes) {
     const size_t end = file_.size();

@@ -33,12 +33,18 @@ export const exact: Rounding = {
   cached: (value) => value,
 };
 
-/** Largest relative error of rounding to nearest: half a unit in the last place (IEEE 754, 24 and 11 bits). */
-export const UNIT_ROUNDOFF = { f32: 2 ** -24, f16: 2 ** -11 } as const;
+/** Largest relative error of rounding to nearest: half a unit in the last place, of 24, 11 and 8 bits. */
+export const UNIT_ROUNDOFF = { f32: 2 ** -24, f16: 2 ** -11, bf16: 2 ** -8 } as const;
 
 /** Elements that share a scale in a quantized vector, and the largest quant. */
 const BLOCK = 32;
 const LARGEST_QUANT = 127;
+
+/** Weights whose kernels take vectors as they are; the others' want them quantized. */
+const FLOATS: readonly WeightType[] = ["f32", "f16", "bf16"];
+/** llama.cpp quantizes vectors for these in blocks as large as the weights', with f32 scales. */
+const K_QUANTS: readonly WeightType[] = ["q4_k", "q5_k", "q6_k"];
+const K_QUANT_BLOCK = 256;
 
 /**
  * The engine's arithmetic (native/kernels/kernels.h): f32 throughout, though sums over neurons are f64 and stray less;
@@ -49,7 +55,7 @@ export class EngineRounding implements Rounding {
   constructor(protected readonly random: Random) {}
 
   input(x: Float64Array, type: WeightType): Float64Array {
-    return type === "q8_0" || type === "q4_0" ? this.quantized(x) : x;
+    return FLOATS.includes(type) ? x : this.quantized(x);
   }
 
   neurons(x: Float64Array, type: WeightType, downByNeuron: boolean): Float64Array {
@@ -86,10 +92,10 @@ export class EngineRounding implements Rounding {
   }
 
   /** Each element moves by at most half a step of its block, max|x| / 127. */
-  protected quantized(x: Float64Array): Float64Array {
+  protected quantized(x: Float64Array, blockSize = BLOCK): Float64Array {
     const out = new Float64Array(x.length);
-    for (let start = 0; start < x.length; start += BLOCK) {
-      const block = x.subarray(start, start + BLOCK);
+    for (let start = 0; start < x.length; start += blockSize) {
+      const block = x.subarray(start, start + blockSize);
       const step = block.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / LARGEST_QUANT;
       block.forEach((value, i) => {
         out[start + i] = value + (step / 2) * this.random.symmetric();
@@ -100,12 +106,14 @@ export class EngineRounding implements Rounding {
 }
 
 /**
- * llama.cpp's arithmetic on a CPU without flash attention: as the engine's, but vectors are rounded to f16 for f16
- * weights and for the KV cache, and block scales of quantized vectors are f16.
+ * llama.cpp's arithmetic on a CPU without flash attention: as the engine's, but vectors are rounded to f16 and bf16 for
+ * such weights and to f16 for the KV cache, and quantized vectors have f16 scales, or for K-quants larger blocks.
  */
 export class LlamaCppRounding extends EngineRounding {
   override input(x: Float64Array, type: WeightType): Float64Array {
-    return type === "f16" ? x.map((value) => this.cached(value)) : super.input(x, type);
+    if (type === "f16" || type === "bf16") return x.map((value) => this.rounded(value, UNIT_ROUNDOFF[type]));
+    if (K_QUANTS.includes(type)) return this.quantized(x, K_QUANT_BLOCK);
+    return FLOATS.includes(type) ? x : this.withHalfScales(this.quantized(x));
   }
 
   /** A frequency is the last one times a constant, so that it may be off by one rounding for each pair before it. */
@@ -113,8 +121,8 @@ export class LlamaCppRounding extends EngineRounding {
     return this.rounded(value, 16 * UNIT_ROUNDOFF.f32);
   }
 
-  protected override quantized(x: Float64Array): Float64Array {
-    const out = super.quantized(x);
+  private withHalfScales(quantized: Float64Array): Float64Array {
+    const out = quantized.slice();
     for (let start = 0; start < out.length; start += BLOCK) {
       const scale = this.rounded(1, UNIT_ROUNDOFF.f16);
       for (let i = start; i < Math.min(start + BLOCK, out.length); i++) out[i] = (out[i] ?? 0) * scale;

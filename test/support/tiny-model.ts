@@ -1,6 +1,5 @@
 /** Writes small random llama-architecture models: complete GGUF files with a vocabulary, seeded, of any weight type. */
 import { ACTIVATION_KEY } from "../../coordinator/model/activation.js";
-import { quantize } from "../../coordinator/model/convert/quantize.js";
 import type { GgufValue } from "../../coordinator/model/gguf-metadata.js";
 import { writeGguf } from "../../coordinator/model/gguf-writer.js";
 import { loadModel } from "../../coordinator/model/load-model.js";
@@ -8,6 +7,7 @@ import type { Model } from "../../coordinator/model/model.js";
 import { WEIGHT_TYPES } from "../../coordinator/model/tensor-types.js";
 import type { Activation, WeightType } from "../../native/index.js";
 import { Random } from "./random.js";
+import { quantize } from "./stored-rows.js";
 import { TINY_VOCAB, tinyVocabulary } from "./tiny-vocabulary.js";
 
 export interface TinyModelOptions {
@@ -60,16 +60,17 @@ interface Weights {
 /** Writes `given`, and {@link TINY} for what is not given, to `path`, and reads it as the product does. */
 export async function writeTinyModel(path: string, given: Partial<TinyModelOptions>): Promise<Model> {
   const options = { ...TINY, ...given };
+  const tensors = randomWeights(options).map(async ({ name, type, rows, cols, values }) => ({
+    name,
+    type: WEIGHT_TYPES[type],
+    dims: rows === 1 ? [cols] : [cols, rows],
+    data: await quantize(type, values),
+  }));
   await writeGguf(path, {
     format: options.predictorRank === null ? "gguf" : "pwri",
     version: 3,
     metadata: metadata(options),
-    tensors: randomWeights(options).map(({ name, type, rows, cols, values }) => ({
-      name,
-      type: WEIGHT_TYPES[type],
-      dims: rows === 1 ? [cols] : [cols, rows],
-      data: quantize(type, values),
-    })),
+    tensors: await Promise.all(tensors),
   });
   return loadModel(path, { activation: null });
 }

@@ -1,9 +1,9 @@
 /** What the benchmarks make of recorded steps. */
 import { expect, test } from "vitest";
 import { stepGaps } from "../../bench/coordinator-time.js";
-import { tokenWork } from "../../bench/decode.js";
 import type { RecordedStep } from "../../bench/recording-runner.js";
 import { overheads } from "../../bench/tracing.js";
+import { tokenWork } from "../../bench/work.js";
 import { packTimings, type TimingRecord } from "../support/timings.js";
 
 function step(
@@ -57,7 +57,7 @@ test("counts what a token touches as means over steps, of both halves", () => {
       { phase: "cold", bytes: 20, active: 4, placed: 48, executor: 1 },
     ]),
   ];
-  expect(tokenWork({ steps })).toEqual({ bytes: 140, active: 6, neurons: 64 });
+  expect(tokenWork(steps, 2)).toEqual({ bytes: 140, active: 6, neurons: 64 });
 });
 
 test("compares turns of the same round", () => {

@@ -14,6 +14,7 @@ const REPORT: Report = {
     commit: "abc1234+",
     loadBefore: 0.25,
   },
+  remarks: ["llama.cpp: prebuilt, 2 threads"],
   sections: [
     {
       command: "npm run bench -- decode --runs 3 --tokens 9",
@@ -35,6 +36,7 @@ test("says on what the figures were taken, and beside each how to take it again"
       "Some CPU, 2 cores, avx2 kernels, 8.00 GiB",
       "memory read at 12.3 GB/s by one core, 20.0 GB/s by all",
       "Linux 6.1, Node v20.19.0, commit abc1234+, load 0.25 before",
+      "llama.cpp: prebuilt, 2 threads",
       "",
       "figure     value  unit      middle half    n  command",
       "decoding    1235  tokens/s  1200 to 1301   3  npm run bench -- decode --runs 3 --tokens 9",

@@ -82,15 +82,6 @@ describe("a folder that cannot be converted", () => {
     });
   });
 
-  it("because rows are no whole blocks is UNIMPLEMENTED", async () => {
-    const config = { ...HF_CONFIG, intermediate_size: 40, hidden_act: "silu" };
-    const tensors = hfTensors(hfWeights(config, 2));
-    expect(await refusal({ config, tensors }, { type: "q8_0" })).toMatchObject({
-      code: "UNIMPLEMENTED",
-      message: expect.stringContaining("blk.0.ffn_down.weight has rows of 40 elements"),
-    });
-  });
-
   it.each([
     ["a config that is no JSON", { files: { "config.json": Buffer.from("{") } }, "is not valid JSON"],
     ["a config without a width", { config: { hidden_size: null } }, "hidden_size"],
@@ -126,7 +117,7 @@ describe("a conversion that fails midway leaves nothing", () => {
   it.each([Number.NaN, Number.POSITIVE_INFINITY])("at a weight of %s", async (value) => {
     expect(await refusal({ tensors: withNorm(value) })).toMatchObject({
       code: "DATA_LOSS",
-      message: expect.stringContaining(`tensor output_norm.weight holds ${value}`),
+      message: expect.stringContaining(`tensor output_norm.weight: an element is `),
     });
   });
 
@@ -134,7 +125,7 @@ describe("a conversion that fails midway leaves nothing", () => {
     expect(await refusal({ tensors: withGate(1e5) })).toMatchObject({
       code: "INVALID_ARGUMENT",
       message: expect.stringContaining(
-        "tensor blk.1.ffn_gate.weight holds 100000, beyond the 65504 that F16 reaches",
+        "tensor blk.1.ffn_gate.weight: an element has the magnitude 100000, beyond the 65504 that f16 reaches",
       ),
     });
     expect(await refusal({ tensors: withGate(1e5) }, { type: "q8_0" })).toBeNull();
@@ -172,6 +163,20 @@ describe("thermocline convert", () => {
     expect(name).toBe("A=B");
     expect(file.metadata.string("general.license")).toBe("apache-2.0");
     expect(tensors.find((tensor) => tensor.name === "token_embd.weight")?.type).toBe("q4_0");
+  });
+
+  it("names the tensors whose rows are no whole blocks", async () => {
+    const config = { ...HF_CONFIG, intermediate_size: 40, hidden_act: "silu" };
+    const odd = writeHfModel(join(folder, "odd"), config, hfWeights(config, 2));
+    const out = join(folder, "odd.gguf");
+    const args = [odd, "--out", out, "--type", "q8_0"];
+    const said = await silently(() => convertCommand().exitOverride().parseAsync(args, { from: "user" }));
+    expect(said).toMatch(
+      /^stored as F16, since rows of 40 elements are no whole Q8_0 blocks of 32: blk\.\*\.ffn_down\.weight\nwrote /,
+    );
+    const { tensors } = await loadModel(out, { activation: null });
+    expect(tensors.find((tensor) => tensor.name === "blk.1.ffn_down.weight")?.type).toBe("f16");
+    expect(tensors.find((tensor) => tensor.name === "blk.1.ffn_up.weight")?.type).toBe("q8_0");
   });
 
   it("replaces a file with --force only", async () => {

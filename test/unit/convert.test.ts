@@ -2,7 +2,6 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { convertFolder } from "../../coordinator/model/convert/convert.js";
-import { dequantize, quantize } from "../../coordinator/model/convert/quantize.js";
 import { readRows } from "../../coordinator/model/convert/tensor-rows.js";
 import { loadModel } from "../../coordinator/model/load-model.js";
 import type { Model } from "../../coordinator/model/model.js";
@@ -11,6 +10,7 @@ import { bytesOf, WEIGHT_TYPES } from "../../coordinator/model/tensor-types.js";
 import type { TensorRef, WeightType } from "../../native/index.js";
 import { bf16, f32, type HfTensor, safetensorsFile, writeFolder } from "../support/hf-folder.js";
 import { Random } from "../support/random.js";
+import { dequantize, quantize } from "../support/stored-rows.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
 import { HF_CONFIG, type HfWeights, hfTensors, hfWeights, writeHfModel } from "../support/tiny-hf-model.js";
 
@@ -40,7 +40,7 @@ function bytesIn(model: Model, name: string): Uint8Array {
   return readFileSync(model.path).subarray(offset, offset + bytesOf(WEIGHT_TYPES[type], rows * cols));
 }
 
-function valuesIn(model: Model, name: string): Float32Array {
+function valuesIn(model: Model, name: string): Promise<Float32Array> {
   const { rows, cols, type } = tensorOf(model, name);
   return dequantize(type, bytesIn(model, name), rows * cols);
 }
@@ -119,7 +119,7 @@ describe("a converted folder", () => {
       ["model.layers.1.mlp.gate_proj", "blk.1.ffn_gate"],
       ["model.layers.1.mlp.up_proj", "blk.1.ffn_up"],
     ]) {
-      expect(valuesIn(model, `${to}.weight`), to).toEqual(given(weights, `${from}.weight`));
+      expect(await valuesIn(model, `${to}.weight`), to).toEqual(given(weights, `${from}.weight`));
     }
     expect(tensorOf(model, "blk.0.ffn_norm.weight").type).toBe("f32");
     expect(tensorOf(model, "token_embd.weight").type).toBe(type);
@@ -128,7 +128,7 @@ describe("a converted folder", () => {
   it("stores the down-projection of a ReLU model one row a neuron", async () => {
     const model = await convert(writeHfModel(join(folder, "relu"), HF_CONFIG, weights), "f32");
     const down = given(weights, "model.layers.0.mlp.down_proj.weight");
-    expect(valuesIn(model, "blk.0.ffn_down_t.weight")).toEqual(transposed(down, 32, 64));
+    expect(await valuesIn(model, "blk.0.ffn_down_t.weight")).toEqual(transposed(down, 32, 64));
     expect(tensorOf(model, "blk.0.ffn_down_t.weight")).toMatchObject({ rows: 64, cols: 32 });
   });
 
@@ -138,7 +138,7 @@ describe("a converted folder", () => {
       "f32",
     );
     expect(model.shape.activation).toBe("silu");
-    expect(valuesIn(model, "blk.0.ffn_down.weight")).toEqual(
+    expect(await valuesIn(model, "blk.0.ffn_down.weight")).toEqual(
       given(weights, "model.layers.0.mlp.down_proj.weight"),
     );
   });
@@ -156,8 +156,11 @@ describe("a converted folder", () => {
     const head = (values: number[], index: number) => values.slice(index * HEAD_DIM, (index + 1) * HEAD_DIM);
     const theirs = (part: string, input: number[]) =>
       multiply(given(weights, `model.layers.1.self_attn.${part}_proj.weight`), input);
-    const ours = (part: string, input: number[]) =>
-      multiply(valuesIn(model, `blk.1.attn_${part}.weight`), input);
+    const converted = {
+      q: await valuesIn(model, "blk.1.attn_q.weight"),
+      k: await valuesIn(model, "blk.1.attn_k.weight"),
+    };
+    const ours = (part: "q" | "k", input: number[]) => multiply(converted[part], input);
     for (let index = 0; index < HF_CONFIG.num_attention_heads; index++) {
       const shared = Math.floor(index / 2);
       const expected = dot(
@@ -182,10 +185,10 @@ describe("a converted folder", () => {
   it.each(["q8_0", "q4_0"] as const)("is quantized row by row as %s", async (type) => {
     const model = await convert(writeHfModel(join(folder, type), HF_CONFIG, weights), type);
     expect(bytesIn(model, "token_embd.weight")).toEqual(
-      Buffer.from(quantize(type, given(weights, "model.embed_tokens.weight"))),
+      Buffer.from(await quantize(type, given(weights, "model.embed_tokens.weight"))),
     );
     const down = transposed(given(weights, "model.layers.1.mlp.down_proj.weight"), 32, 64);
-    expect(bytesIn(model, "blk.1.ffn_down_t.weight")).toEqual(Buffer.from(quantize(type, down)));
+    expect(bytesIn(model, "blk.1.ffn_down_t.weight")).toEqual(Buffer.from(await quantize(type, down)));
     expect(tensorOf(model, "output_norm.weight").type).toBe("f32");
   });
 
@@ -195,7 +198,7 @@ describe("a converted folder", () => {
     const config = { ...HF_CONFIG, tie_word_embeddings: false };
     const untied = hfWeights(config, 3);
     const model = await convert(writeHfModel(join(folder, "untied"), config, untied), "f32");
-    expect(valuesIn(model, "output.weight")).toEqual(given(untied, "lm_head.weight"));
+    expect(await valuesIn(model, "output.weight")).toEqual(given(untied, "lm_head.weight"));
     const redundant = await convert(writeHfModel(join(folder, "redundant"), HF_CONFIG, untied), "f32");
     expect(redundant.tensors.some(({ name }) => name === "output.weight")).toBe(false);
   });
@@ -244,10 +247,13 @@ describe("rows", () => {
       const source = opened.tensors.get("t");
       if (source === undefined) throw new Error("t is missing");
       const spec = { name: "t", type: WEIGHT_TYPES.f32, dims: [cols, rows] };
-      const blocks: Float32Array[] = [];
+      const blocks: Uint8Array[] = [];
       const planned = { source, spec, type: "f32" as const, arrangement, rows, cols };
       for await (const block of readRows(opened, planned, 4, blockElements)) blocks.push(block);
-      return { blocks: blocks.length, values: blocks.flatMap((block) => [...block]) };
+      const float = ({ F32: "f32", F16: "f16", BF16: "bf16", I64: null } as const)[tensor.dtype];
+      if (float === null) throw new Error("integers are no weights");
+      const bytes = Buffer.concat(blocks);
+      return { blocks: blocks.length, values: [...(await dequantize(float, bytes, rows * cols))] };
     } finally {
       await opened.close();
     }

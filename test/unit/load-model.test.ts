@@ -208,9 +208,10 @@ describe("the shape", () => {
 
 describe("tensors", () => {
   it("of a type without kernels are named with what is supported", async () => {
-    const file = withTensor(await header({}), "blk.0.ffn_up.weight", { type: 12 });
+    const file = withTensor(await header({}), "blk.0.ffn_up.weight", { type: 11 });
     expect(() => load(file)).toThrow(
-      "tensor blk.0.ffn_up.weight has type Q4_K, which has no kernels yet; supported: F32, F16, Q8_0, Q4_0",
+      "tensor blk.0.ffn_up.weight has type Q3_K, which has no kernels yet; " +
+        "supported: F32, F16, Q8_0, Q4_0, BF16, Q4_K, Q5_K, Q6_K",
     );
     const norm = withTensor(await header({}), "blk.0.ffn_norm.weight", { type: 1 });
     expect(() => load(norm)).toThrow("tensor blk.0.ffn_norm.weight has type F16; supported for vectors: F32");

@@ -28,6 +28,45 @@ test("blocks hold a half's scale and quants: bytes in order, or halves of bytes 
   expect([...dequantize("q4_0", q4, 32)]).toEqual(expected);
 });
 
+test("K-quants hold scales and minimums of six bits for 32 elements, or scales of eight for 16", () => {
+  // d 1, m 2; scales 1 to 8 and minimums 63 to 56, of which the last four are split.
+  const scales = [1, 2, 3, 4, 5, 6, 7, 8];
+  const minimums = [63, 62, 61, 60, 59, 58, 57, 56];
+  const split = (of: number[], part: number) => (of[part] ?? 0) | (((of[part + 4] ?? 0) >> 4) << 6);
+  const packed = [
+    ...[0, 1, 2, 3].map((part) => split(scales, part)),
+    ...[0, 1, 2, 3].map((part) => split(minimums, part)),
+    ...[4, 5, 6, 7].map((part) => ((scales[part] ?? 0) & 15) | (((minimums[part] ?? 0) & 15) << 4)),
+  ];
+  const head = [0x00, 0x3c, 0x00, 0x40, ...packed];
+  const expected = (quant: (part: number) => number) =>
+    Array.from({ length: 256 }, (_, i) => {
+      const part = Math.floor(i / 32);
+      return (scales[part] ?? 0) * quant(part) - 2 * (minimums[part] ?? 0);
+    });
+  // Low nibbles 3 and high ones 12; fifth bits in parts 1 and 6.
+  const nibbles = new Array(128).fill(0xc3);
+  expect([...dequantize("q4_k", Uint8Array.from([...head, ...nibbles]), 256)]).toEqual(
+    expected((part) => (part % 2 === 0 ? 3 : 12)),
+  );
+  const fifth = new Array(32).fill(0b0100_0010);
+  expect([...dequantize("q5_k", Uint8Array.from([...head, ...fifth, ...nibbles]), 256)]).toEqual(
+    expected((part) => (part % 2 === 0 ? 3 : 12) + (part === 1 || part === 6 ? 16 : 0)),
+  );
+  // Quarters of each half of 128: nibbles 3, 3, 12, 12; bit pairs 0, 1, 2, 3.
+  const pairs = new Array(64).fill(0b11_10_01_00);
+  const signed = Array.from({ length: 16 }, (_, part) => (part - 8) & 0xff);
+  const q6 = Uint8Array.from([...nibbles, ...pairs, ...signed, 0x00, 0x38]);
+  expect([...dequantize("q6_k", q6, 256)]).toEqual(
+    Array.from({ length: 256 }, (_, i) => {
+      const quarter = Math.floor((i % 128) / 32);
+      const quant = (quarter < 2 ? 3 : 12) + 16 * quarter - 32;
+      return 0.5 * (Math.floor(i / 16) - 8) * quant;
+    }),
+  );
+  expect([...dequantize("bf16", Uint8Array.of(0xc0, 0x3f, 0x00, 0xc0), 2)]).toEqual([1.5, -2]);
+});
+
 test("the first token attends to itself alone, whatever its query and key", async () => {
   const model = await tiny({});
   const turned = model.layers.map((layer) => ({

@@ -16,8 +16,8 @@ import { temporaryFolder } from "../support/temporary-folder.js";
 import { type TinyModelOptions, writeTinyModel } from "../support/tiny-model.js";
 
 const SIZES: ServingSizes = { slots: 2, contextLength: 32, maxRows: 8 };
-const CPU: PlacementExecutor = { kind: "cpu", budgetBytes: 0 };
-const gpu = (budgetBytes: number): PlacementExecutor => ({ kind: "gpu", budgetBytes });
+const CPU: PlacementExecutor = { kind: "cpu", budgetBytes: 0, threads: 1 };
+const gpu = (budgetBytes: number): PlacementExecutor => ({ kind: "gpu", budgetBytes, threads: 1 });
 
 const folder = temporaryFolder();
 let files = 0;
@@ -213,24 +213,30 @@ describe("which neurons are hot", () => {
     for (const neurons of hot) expect(neurons.lastIndexOf(true)).toBe(count(neurons) - 1);
   });
 
-  test("where down-projections are stored one row an output, blocks of 32 stay together", async () => {
-    const blocked = await tiny({ seed: 5, ff: 160, downTransposed: false });
-    const profile = countsOf(blocked.shape.layers, 160, new Random(11));
-    const budget = Math.floor(wholeModelBytes(blocked, SIZES) * 0.85);
-    const schedule = place(blocked, [CPU, gpu(budget), CPU], SIZES, profile);
-    const heat: { hot: boolean; sum: number }[] = [];
-    for (const [layer, { neuronOwner }] of schedule.layers.entries()) {
-      for (let first = 0; first < 160; first += 32) {
-        const block = neuronOwner.subarray(first, first + 32);
-        expect(new Set(block).size).toBe(1);
-        const sum = profile.counts[layer]?.subarray(first, first + 32).reduce((a, b) => a + b) ?? 0;
-        heat.push({ hot: block[0] === 1, sum });
+  test.each([
+    { type: "q8_0", ff: 160, block: 32 },
+    { type: "q4_k", ff: 1280, block: 256 },
+  ] as const)(
+    "where down-projections are stored one row an output, blocks of $block stay together",
+    async ({ type, ff, block: blockSize }) => {
+      const blocked = await tiny({ seed: 5, ff, embd: 256, headDim: 64, downTransposed: false, type });
+      const profile = countsOf(blocked.shape.layers, ff, new Random(11));
+      const budget = Math.floor(wholeModelBytes(blocked, SIZES) * 0.85);
+      const schedule = place(blocked, [CPU, gpu(budget), CPU], SIZES, profile);
+      const heat: { hot: boolean; sum: number }[] = [];
+      for (const [layer, { neuronOwner }] of schedule.layers.entries()) {
+        for (let first = 0; first < ff; first += blockSize) {
+          const block = neuronOwner.subarray(first, first + blockSize);
+          expect(new Set(block).size).toBe(1);
+          const sum = profile.counts[layer]?.subarray(first, first + blockSize).reduce((a, b) => a + b) ?? 0;
+          heat.push({ hot: block[0] === 1, sum });
+        }
       }
-    }
-    const sums = (hot: boolean) => heat.filter((block) => block.hot === hot).map(({ sum }) => sum);
-    expect(sums(true).length).toBeGreaterThan(0);
-    expect(Math.min(...sums(true))).toBeGreaterThanOrEqual(Math.max(...sums(false)));
-  });
+      const sums = (hot: boolean) => heat.filter((block) => block.hot === hot).map(({ sum }) => sum);
+      expect(sums(true).length).toBeGreaterThan(0);
+      expect(Math.min(...sums(true))).toBeGreaterThanOrEqual(Math.max(...sums(false)));
+    },
+  );
 });
 
 describe("CPU executors", () => {

@@ -19,6 +19,7 @@ test("nothing given: the bundled model, whatever device there is, one CPU execut
     gpu: "auto",
     vramBudgetBytes: null,
     cpuExecutors: 1,
+    repack: true,
     threads: null,
     contextLength: null,
     slots: 4,
@@ -32,7 +33,7 @@ test("everything given", () => {
   expect(
     parse(
       ...["--model", "a.gguf", "--activation", "silu", "--gpu", "host", "--vram-budget", "1.5GiB"],
-      ...["--cpu-executors", "3", "--threads", "12", "--ctx", "512", "--slots", "8"],
+      ...["--cpu-executors", "3", "--threads", "12", "--no-repack", "--ctx", "512", "--slots", "8"],
       ...["--otlp-endpoint", "http://127.0.0.1:4317", "--trace-ratio", "0.25"],
     ),
   ).toEqual({
@@ -42,6 +43,7 @@ test("everything given", () => {
     vramBudgetBytes: 1.5 * 1024 ** 3,
     cpuExecutors: 3,
     threads: 12,
+    repack: false,
     contextLength: 512,
     slots: 8,
     executorAddresses: [],

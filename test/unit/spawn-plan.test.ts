@@ -39,6 +39,7 @@ function plan(options: Partial<SpawnOptions>, device: "host" | "off", cpus: numb
     gpu: "auto",
     vramBudgetBytes: 4096,
     cpuExecutors: 1,
+    repack: true,
     threads: null,
     ...options,
   };

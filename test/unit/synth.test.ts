@@ -17,7 +17,8 @@ import { TINY_SYNTHETIC, writeSynthetic } from "../support/synthetic-model.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
 
 const folder = temporaryFolder();
-const TYPES: WeightType[] = ["f32", "f16", "q8_0", "q4_0"];
+const TYPES = Object.keys(WEIGHT_TYPES) as WeightType[];
+const EXACT: WeightType[] = ["f32", "f16", "q8_0", "q4_0"];
 
 describe("the file", () => {
   const bytes = async (name: string, given: Partial<SynthOptions>) =>
@@ -61,7 +62,7 @@ describe("the file", () => {
   });
 });
 
-test.each(TYPES)("%s holds numbers and their scales exactly", async (type) => {
+test.each(EXACT)("%s holds numbers and their scales exactly", async (type) => {
   const random = new Random(3);
   const numbers = Int8Array.from({ length: 8 * SCALED_TOGETHER }, () => random.integer(16) - 8);
   const scales = Float32Array.from({ length: 8 }, () => nearestHalf(random.normal()));
@@ -125,6 +126,8 @@ describe("gates", () => {
     ["of full rank in Q4_0", { type: "q4_0" }],
     ["of low rank in Q4_0", { type: "q4_0", predictor: { rank: 256, type: "q4_0" } }],
     ["of full rank in F16", { type: "f16" }],
+    ["of full rank in Q4_K", { type: "q4_k" }],
+    ["of low rank in Q6_K", { type: "q6_k", predictor: { rank: 512, type: "q6_k" } }],
   ])("%s fire as often as the power law says", async (_what, options) => {
     const given = { ...options, shape: MANY_TOKENS };
     const model = readOracleModel(await writeSynthetic(join(folder, "gates.gguf"), given));
@@ -153,7 +156,7 @@ describe("gates", () => {
 
 describe.each(TYPES)("a predictor in %s", (type) => {
   test("finds the neurons that fire, and few others", async () => {
-    const given = { shape: MANY_TOKENS, type, predictor: { rank: 128, type } };
+    const given = { shape: MANY_TOKENS, type, predictor: { rank: 512, type } };
     const model = readOracleModel(await writeSynthetic(join(folder, "predictor.gguf"), given));
     const [layer] = model.layers;
     if (layer?.predictor === null || layer === undefined) throw new Error("there is no predictor");

@@ -1,28 +1,29 @@
 /** Converts a Hugging Face model folder of the LLaMA family to a GGUF file. */
 import { basename, resolve } from "node:path";
 import type { WeightType } from "../../../native/index.js";
-import { ThermoclineError } from "../../../proto/errors.js";
 import { ACTIVATION_KEY } from "../activation.js";
 import type { GgufValue } from "../gguf-metadata.js";
 import { GgufWriter } from "../gguf-writer.js";
-import { Safetensors } from "../safetensors.js";
-import { WEIGHT_TYPES } from "../tensor-types.js";
+import { type ConversionWatch, type TensorPiece, writeConverted } from "../row-conversion.js";
+import { floatTypeOf, Safetensors } from "../safetensors.js";
+import { FILE_TYPES, QUANTIZATION_VERSION, type Substitution } from "../stored-type.js";
 import { type HfConfig, readHfConfig } from "./hf-config.js";
-import { quantize } from "./quantize.js";
-import { planTensors } from "./tensor-plan.js";
+import { type PlannedTensor, planTensors } from "./tensor-plan.js";
 import { readRows } from "./tensor-rows.js";
 import { vocabularyMetadata } from "./vocabulary.js";
 
-export interface ConvertOptions {
-  /** Of matrices; vectors (norms) are always F32. */
+export interface ConvertOptions extends ConversionWatch {
+  /** Of matrices, see {@link storedTypeOf}; vectors (norms) are always F32. */
   type: WeightType;
   /** Whether an existing file may be replaced. */
   replace: boolean;
   /** Texts to add under {@link TEXT_KEYS}. */
   metadata: ReadonlyMap<string, string>;
-  onProgress: (bytesDone: number, bytesTotal: number) => void;
-  /** Aborting ends the conversion with a CANCELLED error and leaves no file behind. */
-  signal: AbortSignal | null;
+}
+
+export interface Converted {
+  fileBytes: number;
+  substitutions: readonly Substitution[];
 }
 
 /** Keys of GGUF's `general` section that hold free text. */
@@ -39,64 +40,53 @@ export const TEXT_KEYS: readonly string[] = [
   "general.source.url",
 ];
 
-/** What `general.file_type` says of a file whose matrices have this type. */
-export const FILE_TYPES: Readonly<Record<WeightType, number>> = { f32: 0, f16: 1, q4_0: 2, q8_0: 7 };
-/** The version of ggml's block formats since their scales are halves. */
-export const QUANTIZATION_VERSION = 2;
-
-/** A matrix element beyond this becomes infinite: a half ends at 65504, and scales are halves. */
-const LARGEST: Readonly<Record<WeightType, number>> = {
-  f32: Number.MAX_VALUE,
-  f16: 65_504,
-  q8_0: 65_504 * 127,
-  q4_0: 65_504 * 8,
-};
-
 /**
  * Reads and writes tensor by tensor; the file appears under its name when it is whole.
  *
- * @returns the file's size in bytes
  * @throws ThermoclineError for whatever is missing, damaged or not supported in the folder, see the functions called
  */
-export async function convertFolder(folder: string, out: string, options: ConvertOptions): Promise<number> {
-  const { type, replace, onProgress, signal } = options;
+export async function convertFolder(
+  folder: string,
+  out: string,
+  options: ConvertOptions,
+): Promise<Converted> {
   const config = await readHfConfig(folder);
   const metadata = [...describe(folder, config, options), ...(await vocabularyMetadata(folder, config))];
   const safetensors = await Safetensors.openFolder(folder);
   try {
-    const planned = planTensors(safetensors.tensors, config, type, folder);
+    const { planned, substitutions } = planTensors(safetensors.tensors, config, options.type, folder);
     const header = {
       format: "gguf" as const,
       version: 3 as const,
       metadata,
       tensors: planned.map((p) => p.spec),
     };
-    const writer = await GgufWriter.create(out, header, { replace });
+    const writer = await GgufWriter.create(out, header, { replace: options.replace });
     try {
-      let bytesDone = 0;
-      for (const tensor of planned) {
-        for await (const values of readRows(safetensors, tensor, config.headDim)) {
-          if (signal?.aborted === true) {
-            throw new ThermoclineError(
-              "CANCELLED",
-              `${out}: the conversion was interrupted; nothing was written`,
-            );
-          }
-          checkRange(tensor.spec.name, tensor.type, values);
-          const bytes = quantize(tensor.type, values);
-          await writer.write(tensor.spec.name, bytes);
-          bytesDone += bytes.length;
-          onProgress(bytesDone, writer.fileBytes);
-        }
-      }
+      await writeConverted(writer, readPieces(safetensors, planned, config.headDim), out, options);
       await writer.finish();
-      return writer.fileBytes;
+      return { fileBytes: writer.fileBytes, substitutions };
     } catch (error) {
       await writer.discard();
       throw error;
     }
   } finally {
     await safetensors.close();
+  }
+}
+
+const FLOATS = { F32: "f32", F16: "f16", BF16: "bf16" } as const;
+
+async function* readPieces(
+  safetensors: Safetensors,
+  planned: readonly PlannedTensor[],
+  headDim: number,
+): AsyncGenerator<TensorPiece> {
+  for (const tensor of planned) {
+    const conversion = { from: FLOATS[floatTypeOf(tensor.source)], to: tensor.type, cols: tensor.cols };
+    for await (const bytes of readRows(safetensors, tensor, headDim)) {
+      yield { tensor: tensor.spec.name, bytes, conversion };
+    }
   }
 }
 
@@ -130,23 +120,4 @@ function describe(folder: string, config: HfConfig, options: ConvertOptions): Ma
   uint32("llama.vocab_size", config.vocab);
   string(ACTIVATION_KEY, config.activation);
   return metadata;
-}
-
-/** Infinite or undefined weights would go unnoticed until the model talks nonsense. */
-function checkRange(name: string, type: WeightType, values: Float32Array): void {
-  const largest = LARGEST[type];
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i] ?? 0;
-    if (Math.abs(value) <= largest) continue;
-    throw Number.isFinite(value)
-      ? new ThermoclineError(
-          "INVALID_ARGUMENT",
-          `tensor ${name} holds ${value}, beyond the ${largest} that ${WEIGHT_TYPES[type].name} reaches; ` +
-            "choose --type f32",
-        )
-      : new ThermoclineError(
-          "DATA_LOSS",
-          `tensor ${name} holds ${value}, which is no weight; get the model again`,
-        );
-  }
 }

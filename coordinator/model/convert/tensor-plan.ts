@@ -3,6 +3,7 @@ import type { WeightType } from "../../../native/index.js";
 import { ThermoclineError } from "../../../proto/errors.js";
 import type { GgufTensorSpec } from "../gguf-writer.js";
 import type { SafeTensor } from "../safetensors.js";
+import { type Substitution, storedTypeOf } from "../stored-type.js";
 import { WEIGHT_TYPES } from "../tensor-types.js";
 import type { HfConfig } from "./hf-config.js";
 
@@ -32,15 +33,16 @@ const IGNORED = /(^|\.)rotary_emb\.inv_freq$/;
  * llama.cpp's layout, which it can run.
  *
  * @throws ThermoclineError DATA_LOSS (a tensor is missing or of the wrong shape), UNIMPLEMENTED (a tensor belongs to a
- *   calculation without an engine, or its rows do not fit the type)
+ *   calculation without an engine)
  */
 export function planTensors(
   available: ReadonlyMap<string, SafeTensor>,
   config: HfConfig,
   type: WeightType,
   folder: string,
-): PlannedTensor[] {
+): { planned: PlannedTensor[]; substitutions: Substitution[] } {
   const planned: PlannedTensor[] = [];
+  const substitutions: Substitution[] = [];
   const used = new Set<string>();
   const take = (from: string, shape: readonly number[]): SafeTensor => {
     const source = available.get(from);
@@ -76,15 +78,11 @@ export function planTensors(
     arrangement: Arrangement = "as-is",
   ): void => {
     const source = take(from, arrangement === "transpose" ? [cols, rows] : [rows, cols]);
-    const layout = WEIGHT_TYPES[type];
-    if (cols % layout.blockSize !== 0) {
-      throw new ThermoclineError(
-        "UNIMPLEMENTED",
-        `${folder}: tensor ${name} has rows of ${cols} elements where ${layout.name} wants a multiple of ` +
-          `${layout.blockSize}; choose --type f16`,
-      );
-    }
-    planned.push({ source, spec: { name, type: layout, dims: [cols, rows] }, type, arrangement, rows, cols });
+    const dims = [cols, rows];
+    const stored = storedTypeOf(name, dims, { matrices: type, predictors: type });
+    if (stored.substitution !== null) substitutions.push(stored.substitution);
+    const spec = { name, type: WEIGHT_TYPES[stored.type], dims };
+    planned.push({ source, spec, type: stored.type, arrangement, rows, cols });
   };
 
   const { layers, embd, ff, heads, kvHeads, headDim, vocab } = config;
@@ -116,5 +114,5 @@ export function planTensors(
       );
     }
   }
-  return planned;
+  return { planned, substitutions };
 }

@@ -1,21 +1,14 @@
-/** Reads the rows of a planned tensor, rearranged and widened to float32, a block at a time. */
+/** Reads the rows of a planned tensor, rearranged, a block at a time. */
 
 import { ThermoclineError } from "../../../proto/errors.js";
-import {
-  FLOAT_BYTES,
-  type FloatType,
-  floatTypeOf,
-  type SafeTensor,
-  type Safetensors,
-} from "../safetensors.js";
-import { HALF_VALUES } from "./half.js";
+import { FLOAT_BYTES, floatTypeOf, type SafeTensor, type Safetensors } from "../safetensors.js";
 import type { PlannedTensor } from "./tensor-plan.js";
 
-/** Elements handled at once, 16 MiB as float32; blocks are whole rows, and whole heads where heads are reordered. */
-const BLOCK_ELEMENTS = 4 << 20;
+/** Elements handled at once, 4 MiB as float32; blocks are whole rows, and whole heads where heads are reordered. */
+const BLOCK_ELEMENTS = 1 << 20;
 
 /**
- * Yields the tensor's elements row after row in blocks of whole rows. Only a block is held at a time; of a tensor to
+ * Yields the tensor's bytes row after row in blocks of whole rows, in the type it has. Only a block is held at a time; of a tensor to
  * be transposed, the source as well.
  *
  * @throws ThermoclineError UNIMPLEMENTED (an element type that is no float), DATA_LOSS (sizes contradict each other)
@@ -25,9 +18,8 @@ export async function* readRows(
   { source, arrangement, rows, cols }: PlannedTensor,
   headDim: number,
   blockElements = BLOCK_ELEMENTS,
-): AsyncGenerator<Float32Array> {
-  const type = floatTypeOf(source);
-  const width = FLOAT_BYTES[type];
+): AsyncGenerator<Uint8Array> {
+  const width = FLOAT_BYTES[floatTypeOf(source)];
   if (source.bytes !== rows * cols * width) throw sizeMismatch(source, rows * cols * width);
   const unit = arrangement === "rotary" ? headDim : 1;
   const step = Math.max(1, Math.floor(blockElements / cols / unit)) * unit;
@@ -39,8 +31,8 @@ export async function* readRows(
       whole !== null
         ? transposedRows(whole, rows, cols, first, count)
         : words(await safetensors.read(source, first * cols * width, count * cols * width), width);
-    const values = widen(type, block);
-    yield arrangement === "rotary" ? interleaveHalves(values, headDim, cols) : values;
+    const arranged = arrangement === "rotary" ? interleaveHalves(block, headDim, cols) : block;
+    yield new Uint8Array(arranged.buffer);
   }
 }
 
@@ -59,27 +51,14 @@ function transposedRows(source: Words, rows: number, cols: number, first: number
   return block;
 }
 
-function widen(type: FloatType, block: Words): Float32Array {
-  if (type === "F32") return new Float32Array(block.buffer);
-  const values = new Float32Array(block.length);
-  if (type === "F16") {
-    for (let i = 0; i < block.length; i++) values[i] = HALF_VALUES[block[i] ?? 0] ?? 0;
-  } else {
-    // bfloat16 is the upper half of a float32.
-    const bits = new Uint32Array(values.buffer);
-    for (let i = 0; i < block.length; i++) bits[i] = (block[i] ?? 0) << 16;
-  }
-  return values;
-}
-
 /** Of each head's rows, puts row i and row i + headDim / 2 next to each other, as 2i and 2i + 1. */
-function interleaveHalves(values: Float32Array, headDim: number, cols: number): Float32Array {
-  const out = new Float32Array(values.length);
+function interleaveHalves(words: Words, headDim: number, cols: number): Words {
+  const out = words.slice();
   const half = headDim / 2;
-  for (let head = 0; head * cols < values.length; head += headDim) {
+  for (let head = 0; head * cols < words.length; head += headDim) {
     for (let i = 0; i < headDim; i++) {
       const from = (head + (i % 2) * half + Math.floor(i / 2)) * cols;
-      out.set(values.subarray(from, from + cols), (head + i) * cols);
+      out.set(words.subarray(from, from + cols), (head + i) * cols);
     }
   }
   return out;

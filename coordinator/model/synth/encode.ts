@@ -2,8 +2,7 @@
  * Writes synthetic weights in any weight type. Weights are small whole numbers times a scale that 32 of them share,
  * which ggml's 32-element blocks hold exactly; other types go through the quantizer.
  */
-import type { WeightType } from "../../../native/index.js";
-import { quantize } from "../convert/quantize.js";
+import { convertRows, type WeightType } from "../../../native/index.js";
 import { bytesOf, WEIGHT_TYPES } from "../tensor-types.js";
 import { toHalf } from "./half.js";
 
@@ -20,7 +19,11 @@ export interface ScaledRows {
 
 /** @returns the rows' bytes, at the front of `out` where the type is one of the two that are written in place */
 export async function encodeRows(type: WeightType, rows: ScaledRows, out: Uint8Array): Promise<Uint8Array> {
-  if (type !== "q4_0" && type !== "q8_0") return quantize(type, valuesOf(rows));
+  if (type !== "q4_0" && type !== "q8_0") {
+    const values = valuesOf(rows);
+    const source = new Uint8Array(values.buffer);
+    return type === "f32" ? source : convertRows({ from: "f32", to: type, cols: values.length, source });
+  }
   const bytes = out.subarray(0, bytesOf(WEIGHT_TYPES[type], rows.numbers.length));
   if (type === "q4_0") encodeQ4(rows, bytes);
   else encodeQ8(rows, bytes);

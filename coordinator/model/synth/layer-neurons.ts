@@ -13,9 +13,11 @@ const BIAS = -8;
 
 /**
  * How much higher the predictor sets each bias, in standard deviations of the gate. Q8 activations give both sides
- * errors of about 0.005 of them, so a margin of twice that misses few neurons and adds few.
+ * errors of about 0.005 of them, so a margin of twice that misses few neurons and adds few. Q4_K rounds the whole numbers
+ * that the other types hold (almost) exactly, which is an error of 0.1.
  */
 const MARGIN = 0.01;
+const Q4_K_MARGIN = 0.05;
 
 /** With a predictor, gate row i is the sum of SUMMANDS rows of a basis, each with a sign. */
 interface Basis {
@@ -87,6 +89,7 @@ export class LayerNeurons {
     const { rows, summands, signs } = this.existingBasis();
     const firstBias = rank - biasUnits(type);
     const gate = new Int8Array(this.embd);
+    const margin = [type, this.options.type].includes("q4_k") ? Q4_K_MARGIN : MARGIN;
     const constantUnit = CONSTANT * this.constantScale() * this.calibration.constant;
     return (row, numbers, scales) => {
       numbers.fill(0);
@@ -98,7 +101,7 @@ export class LayerNeurons {
       }
       const deviation = this.fillGate(row, gate) * this.basisScale() * this.calibration.spread(this.layer);
       numbers[firstBias] = BIAS;
-      const bias = ((this.biases[row] ?? 0) + MARGIN) * deviation;
+      const bias = ((this.biases[row] ?? 0) + margin) * deviation;
       scales[firstBias / SCALED_TOGETHER] = nearestHalf(bias / constantUnit / BIAS);
     };
   }

@@ -1,7 +1,7 @@
 /** What a synthetic model's file says about itself: under llama.cpp's keys, and that it is synthetic under our own. */
 import { ACTIVATION_KEY } from "../activation.js";
-import { FILE_TYPES, QUANTIZATION_VERSION } from "../convert/convert.js";
 import type { GgufValue } from "../gguf-metadata.js";
+import { FILE_TYPES, QUANTIZATION_VERSION } from "../stored-type.js";
 import type { SynthOptions } from "./options.js";
 import { PRESETS } from "./shapes.js";
 import { syntheticVocabulary } from "./vocabulary.js";

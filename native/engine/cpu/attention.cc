@@ -77,21 +77,27 @@ void Attention::attend(const Kernels& kernels, const KvCache& cache, size_t laye
   const float* query = q_ + (index * shape_.heads + head) * dim;
   float* out = attended_ + (index * shape_.heads + head) * dim;
   constexpr size_t kF16 = static_cast<size_t>(WeightType::f16);
+  constexpr size_t kKeysAtATime = 64;
 
+  const Activations queries{query, dim * sizeof(float), 1};
+  for (size_t first = 0; first < seen; first += kKeysAtATime) {
+    const size_t count = std::min(kKeysAtATime, seen - first);
+    const std::byte* rows[kKeysAtATime];
+    for (size_t p = 0; p < count; ++p) rows[p] = reinterpret_cast<const std::byte*>(keys + (first + p) * dim);
+    kernels.multiply_rows[kF16](rows, count, queries, dim, scores + first, count);
+  }
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
   float highest = -INFINITY;
   for (size_t p = 0; p < seen; ++p) {
-    scores[p] = kernels.dot[kF16](keys + p * dim, query, dim) * scale;
+    scores[p] *= scale;
     highest = std::max(highest, scores[p]);
   }
+  kernels.exp_minus(scores, highest, scores, seen);
   double sum = 0;
-  for (size_t p = 0; p < seen; ++p) {
-    scores[p] = std::exp(scores[p] - highest);
-    sum += scores[p];
-  }
+  for (size_t p = 0; p < seen; ++p) sum += scores[p];
   const float share = static_cast<float>(1.0 / sum);
   std::fill(out, out + dim, 0.0f);
-  for (size_t p = 0; p < seen; ++p) kernels.add_scaled[kF16](scores[p] * share, values + p * dim, out, dim);
+  for (size_t p = 0; p < seen; ++p) kernels.add_scaled_f16(scores[p] * share, values + p * dim, out, dim);
 }
 
 }  // namespace thermocline

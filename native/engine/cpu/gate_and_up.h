@@ -1,8 +1,12 @@
-// First half of the neuron operator: the rows a neuron fires for, and its hidden value act(gate · h) * (up · h) there.
+// First half of the neuron operator: the neurons that fire for a row, and their hidden values act(gate · h) * (up · h).
 #pragma once
+
+#include <algorithm>
+#include <span>
 
 #include "../plan.h"
 #include "active_set.h"
+#include "multiply.h"
 #include "weights.h"
 
 namespace thermocline {
@@ -19,84 +23,160 @@ struct NeuronWork {
   }
 };
 
-// The rows of a tile that one neuron fires for, and its hidden value in each.
-struct Firing {
-  size_t count;
-  uint32_t row[kRowTile];
-  float value[kRowTile];
+// Neurons of one row that are computed together: enough for their rows of weights to be read side by side, each row's
+// next line on its way while the others are at work.
+struct NeuronBatch {
+  static constexpr size_t kSize = 16;
+  size_t count = 0;
+  uint32_t index[kSize];  // among this executor's neurons
+  float value[kSize];
+
+  bool full() const { return count == kSize; }
+  void push(size_t neuron, float its_value) {
+    index[count] = static_cast<uint32_t>(neuron);
+    value[count++] = its_value;
+  }
 };
 
-// Gate and up over one tile of at most kRowTile rows. A neuron's rows of weights are loaded once for the whole tile.
+// At most kRowTile rows, and what they are to visit. A neuron's rows of weights come from memory once for all of them.
+struct NeuronTile {
+  const Kernels& kernels;
+  const NeuronWeights& weights;
+  std::span<const uint32_t> numbers;  // this executor's neurons, ascending
+  const Inputs& h;                    // the tile is its rows first .. first + rows - 1
+  size_t first, rows;
+  const uint64_t* active;             // [rows of h][active_stride]: limits which neurons are visited; null visits all
+  size_t active_stride;
+
+  bool visits(size_t row, size_t index) const {
+    return active == nullptr || is_active(active + (first + row) * active_stride, numbers[index]);
+  }
+  const std::byte* row_of(const Matrix& matrix, size_t index) const {
+    return matrix.row(weights.place(index, numbers[index]));
+  }
+};
+
 class GateAndUp {
  public:
-  // h: the tile is its rows first .. first + rows - 1. `active` [rows of h][active_words(ff)] limits which neurons are
-  // visited; null visits all.
-  GateAndUp(const Kernels& kernels, Activation activation, const NeuronWeights& weights, const Inputs& h,
-            const uint64_t* active, size_t active_stride, size_t first, size_t rows)
-      : activation_(activation),
-        weights_(weights),
-        h_(h),
-        active_(active),
-        active_stride_(active_stride),
-        first_(first),
-        rows_(rows),
-        gate_dot_(kernels.dot[static_cast<size_t>(weights.gate.type)]),
-        up_dot_(kernels.dot[static_cast<size_t>(weights.up.type)]),
-        gate_bytes_(row_bytes(weights.gate.type, h.cols)),
-        up_bytes_(row_bytes(weights.up.type, h.cols)) {}
+  // Takes scratch for tiles of `tile_rows` rows, of which `neurons` neurons are computed at a time; none when either is
+  // 0.
+  GateAndUp(const ModelShape& shape, size_t tile_rows, size_t neurons, uint32_t threads, MemoryLayout& scratch);
 
-  const NeuronWeights& weights() const { return weights_; }
-  size_t first() const { return first_; }
-  size_t rows() const { return rows_; }
-
-  // Whether any row of the tile visits this neuron.
-  bool visits(size_t number) const {
-    for (size_t r = 0; r < rows_; ++r) {
-      if (visits(r, number)) return true;
+  // The tile's neurons begin .. end - 1 (begin is a multiple of 16). Calls take(row of the tile, batch) with the hidden
+  // values of neurons that fire, but for those that come out 0; it returns the bytes of weights that each of the batch's neurons costs it. With ReLU, g <= 0
+  // ends a neuron: up is not read, and the result is exact. (Written so that a NaN fires and is seen, rather than being
+  // lost.)
+  template <class Take>
+  NeuronWork run(const NeuronTile& tile, size_t begin, size_t end, uint32_t thread, const Take& take) const {
+    Part part(*this, tile, begin, end, thread);
+    part.multiply_panels();
+    if (part.is_dense()) {
+      for (size_t row = 0; row < tile.rows; ++row) {
+        NeuronBatch batch;
+        for (size_t i = begin; i < end; i += batch.count) {
+          part.take_dense(row, i, batch);
+          part.count_down(batch, take(row, batch));
+        }
+      }
+      return part.work();
     }
-    return false;
-  }
-
-  // Neuron `number`, whose weights are at `place`. With ReLU, g <= 0 ends it: up is not read, and the result is exact.
-  // (Written so that a NaN fires and is seen, rather than being lost.)
-  void fire(size_t place, size_t number, Firing& firing, NeuronWork& work) const {
-    const std::byte* gate = weights_.gate.row(place);
-    bool visited = false;
-    firing.count = 0;
-    for (size_t r = 0; r < rows_; ++r) {
-      if (!visits(r, number)) continue;
-      visited = true;
-      const float g = gate_dot_(gate, h_.row(weights_.gate.type, first_ + r), h_.cols);
-      if (activation_ != Activation::silu && g <= 0) continue;
-      firing.row[firing.count] = static_cast<uint32_t>(r);
-      firing.value[firing.count++] = g;
+    for (size_t row = 0; row < tile.rows; ++row) {
+      NeuronBatch fired;
+      const auto use = [&] {
+        if (fired.count == 0) return;
+        part.to_hidden(row, fired);
+        if (fired.count > 0) part.count_down(fired, take(row, fired));
+        fired.count = 0;
+      };
+      const auto fire = [&](size_t index, float g) {
+        part.fire(index);
+        fired.push(index, g);
+        if (fired.full()) use();
+      };
+      part.for_each_fired(row, fire);
+      use();
     }
-    if (visited) work.bytes += gate_bytes_;
-    if (firing.count == 0) return;
-    work.bytes += up_bytes_;
-    work.active += static_cast<uint32_t>(firing.count);
-    const std::byte* up = weights_.up.row(place);
-    for (size_t i = 0; i < firing.count; ++i) {
-      const float u = up_dot_(up, h_.row(weights_.up.type, first_ + firing.row[i]), h_.cols);
-      firing.value[i] = hidden(firing.value[i], u);
-    }
+    return part.work();
   }
 
  private:
-  bool visits(size_t row, size_t number) const {
-    return active_ == nullptr || is_active(active_ + (first_ + row) * active_stride_, number);
-  }
+  enum Read : uint8_t { kGate = 1, kUp = 2, kDown = 4 };
 
-  float hidden(float g, float u) const;
+  // What run() is at: one thread's neurons.
+  class Part {
+   public:
+    Part(const GateAndUp& owner, const NeuronTile& tile, size_t begin, size_t end, uint32_t thread);
+
+    // Gates, and ups where every neuron needs one, that lie in panels: for all rows at once.
+    void multiply_panels();
+
+    // Whether every neuron fires for every row, and all products are there.
+    bool is_dense() const { return up_.layout == Layout::panels; }
+    void take_dense(size_t row, size_t first, NeuronBatch& batch);
+
+    template <class Fire>
+    void for_each_fired(size_t row, const Fire& fire) {
+      if (gate_.layout == Layout::panels) {
+        const float* gates = gates_ + row * stride_;
+        for (size_t i = begin_; i < end_; ++i) {
+          if (tile_.visits(row, i) && fires(gates[i - begin_])) fire(i, gates[i - begin_]);
+        }
+        return;
+      }
+      NeuronBatch visited;
+      const auto multiply = [&] {
+        multiply_rows(gate_, row, visited);
+        for (size_t i = 0; i < visited.count; ++i) {
+          if (fires(visited.value[i])) fire(visited.index[i], visited.value[i]);
+        }
+        visited.count = 0;
+      };
+      for (size_t i = begin_; i < end_; ++i) {
+        if (!tile_.visits(row, i)) continue;
+        mark(i, kGate);
+        visited.push(i, 0);
+        if (visited.full()) multiply();
+      }
+      multiply();
+    }
+
+    // A neuron fired for a row: its other weights are on their way.
+    void fire(size_t index);
+    // Gate values (above 0, or a NaN, under the ReLUs) to hidden values; those that are 0 are dropped.
+    void to_hidden(size_t row, NeuronBatch& batch);
+    void count_down(const NeuronBatch& batch, size_t bytes);
+    const NeuronWork& work() const { return work_; }
+
+   private:
+    bool fires(float g) const { return owner_.activation_ == Activation::silu || !(g <= 0); }
+    void multiply_rows(const Matrix& weights, size_t row, NeuronBatch& batch) const;
+
+    // Counts a neuron's weights once a tile.
+    bool mark(size_t index, Read what) {
+      uint8_t& read = read_[index - begin_];
+      if (read & what) return false;
+      read = static_cast<uint8_t>(read | what);
+      if (what == kGate) work_.bytes += gate_bytes_;
+      if (what == kUp) work_.bytes += up_bytes_;
+      return true;
+    }
+
+    const GateAndUp& owner_;
+    const NeuronTile& tile_;
+    const Matrix& gate_;
+    const Matrix& up_;
+    size_t begin_, end_, stride_;
+    float* gates_;   // [tile_rows][stride]
+    float* ups_;     // likewise
+    uint8_t* read_;  // [stride]
+    size_t gate_bytes_, up_bytes_;
+    NeuronWork work_;
+  };
 
   Activation activation_;
-  const NeuronWeights& weights_;
-  const Inputs& h_;
-  const uint64_t* active_;
-  size_t active_stride_, first_, rows_;
-  float (*gate_dot_)(const void*, const void*, size_t);
-  float (*up_dot_)(const void*, const void*, size_t);
-  size_t gate_bytes_, up_bytes_;
+  size_t embd_, tile_rows_, stride_;
+  float* values_;  // [threads][gates, ups][tile_rows][stride]
+  uint8_t* read_;  // [threads][stride]
 };
 
 }  // namespace thermocline

@@ -38,8 +38,9 @@ MemoryNeeds memory_needs(const EnginePlan& plan, const EngineOptions& options) {
   valid(plan, options);
   const ModelTensors tensors = find_tensors(plan);
   const Share share = share_of(plan);
-  MemoryLayout copies, kv_cache, scratch;
-  const uint64_t weight_bytes = place_weights(tensors, share, options.residency, nullptr, copies).bytes;
+  MemoryLayout weights, kv_cache, scratch;
+  const uint64_t weight_bytes =
+      place_weights(tensors, share, plan.shape.activation, options.residency, nullptr, weights).bytes;
   const KvCache cache(plan, share.owned_layers, kv_cache);
   const Stages stages(plan, tensors, share, options.threads, scratch);
   return {weight_bytes, kv_cache.bytes(), scratch.bytes()};
@@ -59,9 +60,10 @@ CpuDevice::CpuDevice(const EnginePlan& plan, const EngineOptions& options, const
 
   const bool resident = options.residency == Residency::resident;
   if (!resident) memory_.count(MemoryUse::weights, needs.weight_bytes);
-  MemoryLayout copies(resident ? memory_.take(MemoryUse::weights, needs.weight_bytes) : nullptr);
-  PlacedWeights placed = place_weights(tensors, share_, options.residency, file_->data(), copies);
-  load_weights(*file_, placed.slices, progress, cancel);
+  MemoryLayout memory(resident ? memory_.take(MemoryUse::weights, needs.weight_bytes) : nullptr);
+  PlacedWeights placed =
+      place_weights(tensors, share_, plan_.shape.activation, options.residency, file_->data(), memory);
+  load_weights(*file_, placed.copies, pool_, progress, cancel);
   weights_ = std::move(placed.weights);
 
   MemoryLayout kv_cache(memory_.take(MemoryUse::kv_cache, needs.kv_cache_bytes));

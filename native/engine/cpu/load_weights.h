@@ -9,9 +9,10 @@
 
 namespace thermocline {
 
-// Copies each slice to its place, or reads its pages in where it is used in place. Throws Error `cancelled` soon after
-// `cancel` is set, `corrupt` for a slice outside the file.
-void load_weights(const WeightFile& file, const std::vector<Slice>& slices, const Progress& progress,
+// Copies rows to their places, into panels where they are to lie so, or reads their pages in where they are used in
+// place. All threads of `pool` copy; `progress` is called on this one. The file's pages are let go once copied. Throws
+// Error `cancelled` soon after `cancel` is set, `corrupt` for rows outside the file.
+void load_weights(const WeightFile& file, const std::vector<Copy>& copies, ThreadPool& pool, const Progress& progress,
                   const CancelFlag& cancel);
 
 }  // namespace thermocline

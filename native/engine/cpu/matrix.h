@@ -15,15 +15,23 @@ struct Compute {
   const Kernels& kernels;
 };
 
-// Rows of one weight type, `stride` bytes apart, in the model file's pages or in a copy.
+// Row after row, as the file has them, or sixteen at a time in panels (kernels.h).
+enum class Layout : uint8_t { rows, panels };
+
+// Weights of one type, in the model file's pages or in a copy; `stride` bytes from a row, or panel, to the next.
 struct Matrix {
   const std::byte* data;
   size_t stride;
   uint32_t rows;
   uint32_t cols;  // elements a row
   WeightType type;
+  Layout layout = Layout::rows;
 
   const std::byte* row(size_t index) const { return data + index * stride; }
+  // The panels that hold outputs first .. first + count - 1; `first` is a panel's first.
+  Panels panels(size_t first, size_t count) const {
+    return {data + first / kPanelRows * stride, stride, (count + kPanelRows - 1) / kPanelRows};
+  }
   uint64_t bytes() const { return uint64_t{rows} * row_bytes(type, cols); }
 };
 
@@ -33,14 +41,13 @@ struct Inputs {
   const Q8Activation* quantized;
   size_t cols;
 
-  // Row `index`, from its `block`-th 32 elements on, in the form that weights of `type` want.
-  const void* row(WeightType type, size_t index, size_t block = 0) const {
-    if (wants_quantized(type)) return quantized + index * (cols / kBlock) + block;
-    return f32 + index * cols + block * kBlock;
-  }
-
-  static constexpr bool wants_quantized(WeightType type) {
-    return type == WeightType::q8_0 || type == WeightType::q4_0;
+  // `count` rows from `first` on, from their `block`-th 32 elements on, in the form that weights of `type` want.
+  Activations rows(WeightType type, size_t first, size_t count, size_t block = 0) const {
+    if (wants_quantized_activation(type)) {
+      const size_t blocks = cols / kBlock;
+      return {quantized + first * blocks + block, blocks * sizeof(Q8Activation), count};
+    }
+    return {f32 + first * cols + block * kBlock, cols * sizeof(float), count};
   }
 };
 

@@ -19,13 +19,12 @@ size_t most_neurons(const ModelTensors& tensors, const Share& share, bool down_b
 }  // namespace
 
 NeuronOperator::NeuronOperator(const EnginePlan& plan, const ModelTensors& tensors, const Share& share, size_t rows,
-                               MemoryLayout& scratch)
+                               uint32_t threads, MemoryLayout& scratch)
     : embd_(plan.shape.embd),
       ff_(plan.shape.ff),
-      activation_(plan.shape.activation),
       quantized_(scratch.take<Q8Activation>(share.holds_neurons() ? checked_product({rows, embd_ / kBlock}) : 0)),
-      by_neuron_(embd_, std::min(rows, kRowTile), most_neurons(tensors, share, true), scratch),
-      by_output_(embd_, std::min(rows, kRowTile), most_neurons(tensors, share, false), scratch) {}
+      by_neuron_(plan.shape, std::min(rows, kRowTile), most_neurons(tensors, share, true), threads, scratch),
+      by_output_(plan.shape, std::min(rows, kRowTile), most_neurons(tensors, share, false), threads, scratch) {}
 
 NeuronWork NeuronOperator::run(const Compute& compute, const NeuronWeights& weights,
                                std::span<const uint32_t> numbers, const float* h, size_t rows, const uint64_t* active,
@@ -33,10 +32,9 @@ NeuronWork NeuronOperator::run(const Compute& compute, const NeuronWeights& weig
   const Inputs inputs = prepare(compute, h, rows, embd_, {weights.gate.type, weights.up.type}, quantized_);
   NeuronWork work;
   for (size_t first = 0; first < rows; first += kRowTile) {
-    const GateAndUp tile(compute.kernels, activation_, weights, inputs, active, active_words(ff_), first,
-                         std::min(kRowTile, rows - first));
-    work += weights.down_by_neuron ? by_neuron_.run(compute, tile, numbers, out)
-                                   : by_output_.run(compute, tile, numbers, out);
+    const NeuronTile tile{compute.kernels, weights, numbers, inputs, first, std::min(kRowTile, rows - first),
+                          active, active_words(ff_)};
+    work += weights.down_by_neuron ? by_neuron_.run(compute.pool, tile, out) : by_output_.run(compute.pool, tile, out);
   }
   return work;
 }

@@ -10,7 +10,7 @@ class NeuronOperator {
  public:
   // Takes scratch for steps of `rows` rows and this executor's fullest layers; none when it holds no neurons.
   NeuronOperator(const EnginePlan& plan, const ModelTensors& tensors, const Share& share, size_t rows,
-                 MemoryLayout& scratch);
+                 uint32_t threads, MemoryLayout& scratch);
 
   // out[r] = the share of `numbers` (this executor's neurons of the layer, ascending) in the FFN's output for h[r];
   // h and out are [rows][embd]. `active` [rows][active_words(ff)] limits which neurons are visited; null visits all.
@@ -19,7 +19,6 @@ class NeuronOperator {
 
  private:
   size_t embd_, ff_;
-  Activation activation_;
   Q8Activation* quantized_;  // [rows][embd / 32]
   DownByNeuron by_neuron_;
   DownByOutput by_output_;

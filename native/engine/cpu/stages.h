@@ -28,7 +28,7 @@ struct Stages {
       : rope(plan.shape, owner_rows, scratch),
         attention(plan, owner_rows, threads, scratch),
         predictor(plan, tensors, owner_rows, scratch),
-        neurons(plan, tensors, share, plan.max_rows, scratch),
+        neurons(plan, tensors, share, plan.max_rows, threads, scratch),
         head(plan.shape, head_rows, scratch) {}
 };
 

@@ -77,27 +77,33 @@ void ThreadPool::pin_caller() const {
   if (!pin_to_.empty()) pin(::pthread_self(), pin_to_[0]);
 }
 
-void ThreadPool::run(const Job& job) {
+void ThreadPool::run(const Job& job, uint32_t chunks) {
   job_ = job;
-  unfinished_.store(static_cast<int>(threads_) - 1, std::memory_order_relaxed);
+  unfinished_.store(static_cast<int>(chunks), std::memory_order_relaxed);
+  chunks_.store(uint64_t{chunks} << kChunkBits, std::memory_order_release);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
-  run_part(0);
+  take_chunks(0);
   for (int left = unfinished_.load(std::memory_order_acquire); left != 0;) left = await_change(unfinished_, left);
 }
 
-void ThreadPool::run_part(uint32_t thread) const {
-  const size_t begin = job_.count * thread / threads_;
-  const size_t end = job_.count * (thread + 1) / threads_;
-  if (begin < end) job_.call(job_.context, begin, end, thread);
+void ThreadPool::take_chunks(uint32_t thread) {
+  constexpr uint64_t kMask = (uint64_t{1} << kChunkBits) - 1;
+  for (;;) {
+    const uint64_t taken = chunks_.fetch_add(1, std::memory_order_acq_rel);
+    const size_t chunk = taken & kMask;
+    if (chunk >= taken >> kChunkBits) return;
+    const size_t begin = chunk * job_.grain;
+    job_.call(job_.context, begin, std::min(job_.count, begin + job_.grain), thread);
+    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1 && thread != 0) unfinished_.notify_one();
+  }
 }
 
 void ThreadPool::work(uint32_t thread) {
   for (int seen = 0;;) {
     seen = await_change(generation_, seen);
     if (stopping_) return;
-    run_part(thread);
-    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
+    take_chunks(thread);
   }
 }
 

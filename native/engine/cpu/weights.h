@@ -1,4 +1,5 @@
-// Where an executor's weights are: in the model file's pages (Residency::mapped) or in copies (Residency::resident).
+// Where an executor's weights are: in the model file's pages (Residency::mapped) or in copies, repacked
+// (Residency::resident).
 #pragma once
 
 #include <vector>
@@ -15,8 +16,9 @@ struct AttentionWeights {
   Matrix q, k, v, output;
 };
 
-// One executor's neurons of a layer. Resident copies keep each neuron's gate, up and down rows together as a bundle, in
-// the order they are read; its place is then its index among this executor's neurons. In the map, it is its number.
+// One executor's neurons of a layer. In the map a neuron's place is its number. In resident copies it is its index among
+// this executor's neurons, and its rows lie as they are read: those that every token needs (gates, unless a predictor
+// chooses neurons; ups too with SiLU) in panels, the others together as the neuron's bundle.
 struct NeuronWeights {
   Matrix gate, up;
   Matrix down;          // one row a neuron, or, unless down_by_neuron, one row an output
@@ -42,28 +44,32 @@ struct Weights {
   std::vector<LayerWeights> layers;
 };
 
-// A rectangle of the model file: `rows` runs of `bytes` bytes.
-struct Slice {
-  uint64_t offset;
+// Rows of the model file that are copied, or paged in where they are used in place.
+struct Copy {
+  uint64_t offset;          // of row 0
   size_t from_stride;
+  const uint32_t* numbers;  // of the rows; null for 0, 1, ...
   size_t rows;
-  size_t bytes;
-  std::byte* to;  // its copy, or null when its pages are used in place (or only measured)
-  size_t to_stride;
+  size_t bytes;             // of each row
+  WeightType type;
+  std::byte* to;            // null when the rows' pages are used in place, or only measured
+  size_t to_stride;         // to the next row, or panel
+  Layout layout;
 
+  uint64_t from(size_t row) const { return offset + (numbers == nullptr ? row : numbers[row]) * from_stride; }
   uint64_t total() const { return uint64_t{rows} * bytes; }
 };
 
 struct PlacedWeights {
   Weights weights;
-  std::vector<Slice> slices;  // what must be copied, or paged in
-  uint64_t bytes;             // weights computed with: copies with their padding, or slices in the map
+  std::vector<Copy> copies;   // what must be copied, or paged in
+  uint64_t bytes;             // weights computed with: copies with their padding, or rows in the map
 };
 
 // Lays this executor's share out. `file` is the start of the mapped model, or null to measure alone; resident weights
-// are laid out in `copies`. Nothing is copied or read yet: load_weights() does that. token_embd is never copied for
-// looking rows up; where it is also the head, and resident here, the copy serves both.
-PlacedWeights place_weights(const ModelTensors& tensors, const Share& share,
-                            Residency residency, const std::byte* file, MemoryLayout& copies);
+// are laid out in `memory`. Nothing is copied or read yet: load_weights() does that, while `share` lives. token_embd is
+// never copied for looking rows up.
+PlacedWeights place_weights(const ModelTensors& tensors, const Share& share, Activation activation,
+                            Residency residency, const std::byte* file, MemoryLayout& memory);
 
 }  // namespace thermocline

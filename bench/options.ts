@@ -1,0 +1,71 @@
+/** The command line of `npm run bench`. */
+import { Argument, Command, Option } from "commander";
+import { z } from "zod";
+import { parseOptions, whole } from "../coordinator/cli/option-values.js";
+
+const MOST_RUNS = 10_000;
+const MOST_TOKENS = 2 ** 20;
+const MOST_THREADS = 1024;
+
+const schema = z.object({
+  runs: whole("--runs", 1, MOST_RUNS),
+  tokens: whole("--tokens", 3, MOST_TOKENS),
+  promptTokens: z
+    .string()
+    .transform((text) => text.split(","))
+    .pipe(z.array(whole("--prompt-tokens", 1, MOST_TOKENS))),
+  threads: whole("--threads", 1, MOST_THREADS).nullable().default(null),
+  model: z.string().nullable().default(null),
+  peer: z.enum(["llama.cpp"]).nullable().default(null),
+  peerModel: z.string().nullable().default(null),
+  json: z.boolean().default(false),
+});
+export type BenchOptions = z.infer<typeof schema>;
+
+/** @param run does what was asked for; `benchmark` is one of `benchmarks` or "all" */
+export function benchCommand(
+  benchmarks: readonly string[],
+  run: (benchmark: string, options: BenchOptions) => Promise<void>,
+): Command {
+  return new Command("bench")
+    .description("Measures what this project states about its speed, on this machine.")
+    .addArgument(
+      new Argument("[benchmark]", "what to measure").choices([...benchmarks, "all"]).default("all"),
+    )
+    .option("--runs <n>", "measured turns of each contender", "15")
+    .option("--tokens <n>", "tokens generated in a turn", "400")
+    .option("--prompt-tokens <n,...>", "lengths of the prompts that prefill reads", "128")
+    .option("--threads <n>", "threads of each contender (default: one a core)")
+    .option("--model <file>", "GGUF or PWRI model (default: the bundled story model)")
+    .addOption(
+      new Option("--peer <name>", "measures it as well, turn by turn with us").choices(["llama.cpp"]),
+    )
+    .option(
+      "--peer-model <file>",
+      "the peer's GGUF, of the model's shape and type (default: the model itself)",
+    )
+    .option("--json", "prints the report as JSON")
+    .action((benchmark: string, raw: unknown) => run(benchmark, parseOptions(schema, raw)));
+}
+
+/** The command that takes the same figures again. */
+export function repeatingCommand(benchmark: string, options: BenchOptions): string {
+  const given: [string, string | number | null][] = [
+    ["--runs", options.runs],
+    ["--tokens", options.tokens],
+    ["--prompt-tokens", benchmark === "prefill" ? options.promptTokens.join(",") : null],
+    ["--threads", options.threads],
+    ["--model", options.model],
+    ["--peer", options.peer],
+    ["--peer-model", options.peerModel],
+  ];
+  const flags = given.flatMap(([flag, value]) =>
+    value === null ? [] : [`${flag} ${quoted(String(value))}`],
+  );
+  return ["npm run bench --", benchmark, ...flags].join(" ");
+}
+
+/** As a shell takes it for one word. */
+function quoted(text: string): string {
+  return /^[\w./,:=@+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,74 @@
+// 512-bit vectors, as lanes256.h has them, for AVX-512 (F, BW, DQ, VL).
+#pragma once
+
+#include "lanes256.h"
+
+namespace thermocline {
+namespace {
+
+struct Lanes512 {
+  static constexpr size_t kWidth = 16;
+  using Floats = __m512;
+  using Ints = __m512i;
+
+  static Floats zero() { return _mm512_setzero_ps(); }
+  static Floats splat(float value) { return _mm512_set1_ps(value); }
+  static Ints splat(int32_t value) { return _mm512_set1_epi32(value); }
+  static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+  static Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+  static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+  static Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+  static Floats divide(Floats a, Floats b) { return _mm512_div_ps(a, b); }
+  static Floats round(Floats a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static Floats within(Floats a, Floats low, Floats high) { return _mm512_min_ps(_mm512_max_ps(a, low), high); }
+  static Floats times_power_of_2(Floats a, Floats n) {
+    const __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+    return _mm512_mul_ps(a, _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23)));
+  }
+  static Floats select_out_of_range(Floats x, Floats low, Floats high, Floats value) {
+    value = _mm512_mask_mov_ps(value, _mm512_cmp_ps_mask(x, low, _CMP_LT_OQ), _mm512_setzero_ps());
+    const __m512 infinity = _mm512_set1_ps(__builtin_inff());
+    value = _mm512_mask_mov_ps(value, _mm512_cmp_ps_mask(x, high, _CMP_GT_OQ), infinity);
+    return _mm512_mask_mov_ps(value, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
+  }
+  static Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
+  static Ints subtract(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
+
+  static Floats load_floats(const uint8_t* from) { return _mm512_loadu_ps(from); }
+  static Floats load_halves(const uint8_t* from) { return _mm512_cvtph_ps(load256(from)); }
+  static Floats load_bfloats(const uint8_t* from) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load256(from)), 16));
+  }
+  static Ints load_ints(const uint8_t* from) { return _mm512_loadu_si512(from); }
+  static Floats load_int8s(__m128i from) { return to_floats(_mm512_cvtepi8_epi32(from)); }
+  static void store(float* to, Floats a) { _mm512_storeu_ps(to, a); }
+
+  static Ints splat4(const uint8_t* from) { return _mm512_set1_epi32(load<int32_t>(from)); }
+  static Ints low_nibbles(Ints a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
+  static Ints high_nibbles(Ints a) { return low_nibbles(_mm512_srli_epi16(a, 4)); }
+
+  static float total16(const Floats* lanes) {
+    return sum_of(_mm256_add_ps(_mm512_castps512_ps256(*lanes), _mm512_extractf32x8_ps(*lanes, 1)));
+  }
+
+  struct Wide {
+    __m512d low, high;
+  };
+  static Wide wide_zero() { return {_mm512_setzero_pd(), _mm512_setzero_pd()}; }
+  static Wide load_wide(const double* from) { return {_mm512_loadu_pd(from), _mm512_loadu_pd(from + 8)}; }
+  static void store(double* to, const Wide& a) {
+    _mm512_storeu_pd(to, a.low);
+    _mm512_storeu_pd(to + 8, a.high);
+  }
+  static Wide add(const Wide& sums, Floats a) {
+    return {_mm512_add_pd(sums.low, _mm512_cvtps_pd(_mm512_castps512_ps256(a))),
+            _mm512_add_pd(sums.high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)))};
+  }
+  static double total(const Wide& a) {
+    const __m512d all = _mm512_add_pd(a.low, a.high);
+    return sum_of(_mm256_add_pd(_mm512_castpd512_pd256(all), _mm512_extractf64x4_pd(all, 1)));
+  }
+};
+
+}  // namespace
+}  // namespace thermocline
