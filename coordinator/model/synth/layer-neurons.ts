@@ -1,4 +1,5 @@
 /** The gate rows of one layer, and the predictor that tells which of them fire. */
+import type { WeightType } from "../../../native/index.js";
 import { type Calibration, CONSTANT } from "./calibration.js";
 import { SCALED_TOGETHER } from "./encode.js";
 import { nearestHalf } from "./half.js";
@@ -13,11 +14,15 @@ const BIAS = -8;
 
 /**
  * How much higher the predictor sets each bias, in standard deviations of the gate. Q8 activations give both sides
- * errors of about 0.005 of them, so a margin of twice that misses few neurons and adds few. Q4_K rounds the whole numbers
- * that the other types hold (almost) exactly, which is an error of 0.1.
+ * errors of about 0.005 of them, so a margin of twice that misses few neurons and adds few.
  */
 const MARGIN = 0.01;
-const Q4_K_MARGIN = 0.05;
+/** Types that round the whole numbers, by about 0.1 and 0.06 standard deviations, of which half is enough. */
+const ROUNDING_MARGINS: Partial<Record<WeightType, number>> = { q4_k: 0.05, q5_k: 0.03 };
+
+function marginOf(types: readonly WeightType[]): number {
+  return Math.max(...types.map((type) => ROUNDING_MARGINS[type] ?? MARGIN));
+}
 
 /** With a predictor, gate row i is the sum of SUMMANDS rows of a basis, each with a sign. */
 interface Basis {
@@ -89,7 +94,7 @@ export class LayerNeurons {
     const { rows, summands, signs } = this.existingBasis();
     const firstBias = rank - biasUnits(type);
     const gate = new Int8Array(this.embd);
-    const margin = [type, this.options.type].includes("q4_k") ? Q4_K_MARGIN : MARGIN;
+    const margin = marginOf([type, this.options.type]);
     const constantUnit = CONSTANT * this.constantScale() * this.calibration.constant;
     return (row, numbers, scales) => {
       numbers.fill(0);
