@@ -26,7 +26,10 @@ export interface LayerActivity {
   predictor: {
     /** What it takes for active. */
     predicted: number;
-    /** Of the neurons that fire, those it takes for active. */
+    /**
+     * Of the neurons that fire, those it takes for active: those that fired with it over those that fired without.
+     * Later layers' inputs differ a little between the two runs, so it may exceed 1 by as much.
+     */
     recall: number;
   } | null;
 }
