@@ -5,8 +5,8 @@ namespace {
 
 // Neurons that a thread takes at a time: 64 gates and ups of 4096 columns in Q4_0 are 288 KiB, some 10 us of reading.
 constexpr size_t kNeuronsAtATime = 64;
-// Outputs, likewise: 32 of 11008 columns.
-constexpr size_t kOutputsAtATime = 2 * kPanelRows;
+// Outputs, likewise: as many panels as are read side by side.
+constexpr size_t kOutputsAtATime = 4 * kPanelRows;
 
 size_t blocks_of(size_t neurons) { return (neurons + kBlock - 1) / kBlock; }
 

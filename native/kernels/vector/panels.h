@@ -71,6 +71,12 @@ struct F64Sums {
   }
 };
 
+// How far ahead of each of four streams lines are asked for. A core gets some 30 GB/s from memory that answers after
+// some 100 ns, so that 3 KB are under way, 768 bytes of each stream; twice that covers what takes longer. On a Zen 5 two
+// cores read Q4_0 panels at 31 GB/s without asking, at 50 GB/s from 1 to 2 KiB ahead, where plain reads get 55 to 66.
+constexpr size_t kAheadBytes = 1536;
+constexpr size_t kLine = 64;
+
 // Vectors that a panel's rows fill.
 template <class Lanes>
 constexpr size_t kPanelVectors = kPanelRows / Lanes::kWidth;
@@ -85,6 +91,9 @@ void panel_tile(const uint8_t* panel, size_t stride, size_t lane, const Activati
   for (size_t b = 0; b < cols / kBlock; ++b) {
     for (size_t p = 0; p < P; ++p) {
       const uint8_t* at = panel + p * stride + b * Block::kBytes;
+      if constexpr (X == 1) {
+        for (size_t i = 0; i < Block::kBytes; i += kLine) _mm_prefetch(at + kAheadBytes + i, _MM_HINT_T0);
+      }
       for (size_t v = 0; v < V; ++v) {
         const size_t first_lane = lane + v * Lanes::kWidth;
         const Block block(at + kPanelScaleBytes + first_lane * 4);
