@@ -48,8 +48,19 @@ struct NeuronTile {
   const uint64_t* active;             // [rows of h][active_stride]: limits which neurons are visited; null visits all
   size_t active_stride;
 
-  bool visits(size_t row, size_t index) const {
-    return active == nullptr || is_active(active + (first + row) * active_stride, numbers[index]);
+  // Calls visit(index) for the neurons begin .. end - 1 that a row is to visit, ascending.
+  template <class Visit>
+  void for_each_visited(size_t row, size_t begin, size_t end, const Visit& visit) const {
+    const uint64_t* bits = active == nullptr ? nullptr : active + (first + row) * active_stride;
+    const bool consecutive = begin < end && numbers[end - 1] - numbers[begin] == end - 1 - begin;
+    if (bits != nullptr && consecutive) {
+      const size_t to_index = begin - numbers[begin];
+      for_each_active(bits, numbers[begin], numbers[end - 1] + size_t{1}, [&](size_t n) { visit(n + to_index); });
+      return;
+    }
+    for (size_t i = begin; i < end; ++i) {
+      if (bits == nullptr || is_active(bits, numbers[i])) visit(i);
+    }
   }
   const std::byte* row_of(const Matrix& matrix, size_t index) const {
     return matrix.row(weights.place(index, numbers[index]));
@@ -118,9 +129,9 @@ class GateAndUp {
     void for_each_fired(size_t row, const Fire& fire) {
       if (gate_.layout == Layout::panels) {
         const float* gates = gates_ + row * stride_;
-        for (size_t i = begin_; i < end_; ++i) {
-          if (tile_.visits(row, i) && fires(gates[i - begin_])) fire(i, gates[i - begin_]);
-        }
+        tile_.for_each_visited(row, begin_, end_, [&](size_t i) {
+          if (fires(gates[i - begin_])) fire(i, gates[i - begin_]);
+        });
         return;
       }
       NeuronBatch visited;
@@ -131,12 +142,11 @@ class GateAndUp {
         }
         visited.count = 0;
       };
-      for (size_t i = begin_; i < end_; ++i) {
-        if (!tile_.visits(row, i)) continue;
+      tile_.for_each_visited(row, begin_, end_, [&](size_t i) {
         mark(i, kGate);
         visited.push(i, 0);
         if (visited.full()) multiply();
-      }
+      });
       multiply();
     }
 

@@ -112,7 +112,9 @@ struct RowsQ4_0 {
 template <template <class> class Sums, class Block>
 void block_tile(RowPointers rows, const uint8_t* x, size_t cols, typename Sums<Lanes256>::Number* y) {
   Sums<Lanes256> sums;
+  AskAhead ahead(rows, kRowsAtOnce);
   for (size_t offset = 0, i = 0; i < cols; i += Block::kElements, offset += Block::kBytes) {
+    ahead.to(offset);
     const Block block(rows, offset);
 #pragma GCC unroll 8
     for (size_t sub = 0; sub < Block::kElements / kBlock; ++sub, x += kActivationBytes) {

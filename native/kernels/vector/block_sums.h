@@ -87,8 +87,10 @@ typename Lanes::Floats quants_at(const Unpacked& block, size_t v) {
 template <class Lanes, class Block>
 void accumulate_blocks(const float* scales, const std::byte* const* rows, size_t count, double* y, size_t cols) {
   constexpr size_t kVectors = kBlock / Lanes::kWidth;
+  AskAhead ahead(rows, count);
   for (size_t c = 0; c < cols; c += kBlock) {
     const size_t offset = c / Block::kElements * Block::kBytes;
+    ahead.to(offset);
     const size_t sub = c % Block::kElements / kBlock;
     typename Lanes::Wide sums[kVectors];
     for (size_t v = 0; v < kVectors; ++v) sums[v] = Lanes::load_wide(y + c + v * Lanes::kWidth);

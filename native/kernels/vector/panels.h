@@ -1,6 +1,7 @@
 // Products with panels of Q8_0 and Q4_0: sixteen rows of weights by several of activations.
 #pragma once
 
+#include "ahead.h"
 #include "dots.h"
 
 namespace thermocline {
@@ -75,7 +76,6 @@ struct F64Sums {
 // some 100 ns, so that 3 KB are under way, 768 bytes of each stream; twice that covers what takes longer. On a Zen 5 two
 // cores read Q4_0 panels at 31 GB/s without asking, at 50 GB/s from 1 to 2 KiB ahead, where plain reads get 55 to 66.
 constexpr size_t kAheadBytes = 1536;
-constexpr size_t kLine = 64;
 
 // Vectors that a panel's rows fill.
 template <class Lanes>
