@@ -65,8 +65,9 @@ struct Panels {
   size_t count;
 };
 
-// All functions take any alignment and any `cols` (a multiple of block_elements()), and give the same bits for the same
-// arguments, whatever else is computed in the same call. Rows point to weights as row_bytes() describes them.
+// All functions take weights, activations and results at any alignment and any `cols` (a multiple of block_elements()),
+// and give the same bits for the same arguments, whatever else is computed in the same call. Rows point to weights as
+// row_bytes() describes them.
 //
 // A product with quantized weights is the same in every instruction set and in panels: the sum, block after block, of
 // f32(x's scale * f32(weights' scale * integer)), where the integer is exact; K-quants subtract
