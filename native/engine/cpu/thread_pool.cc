@@ -102,13 +102,13 @@ void ThreadPool::take_chunks(uint32_t thread) {
 void ThreadPool::work(uint32_t thread) {
   for (int seen = 0;;) {
     seen = await_change(generation_, seen);
-    if (stopping_) return;
+    if (stopping_.load(std::memory_order_relaxed)) return;
     take_chunks(thread);
   }
 }
 
 void ThreadPool::stop() {
-  stopping_ = true;
+  stopping_.store(true, std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
   for (std::thread& worker : workers_) worker.join();

@@ -66,7 +66,7 @@ class ThreadPool {
   uint32_t threads_;
   std::vector<int> pin_to_;
   Job job_{};
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};
   // Workers watch the generation; whoever changes it first writes what they are to do.
   alignas(64) std::atomic<int> generation_{0};
   // Chunks of the job at hand, and in the low bits the next one to take: who adds 1 and finds one left has taken it.
