@@ -74,9 +74,9 @@ class GateAndUp {
   GateAndUp(const ModelShape& shape, size_t tile_rows, size_t neurons, uint32_t threads, MemoryLayout& scratch);
 
   // The tile's neurons begin .. end - 1 (begin is a multiple of 16). Calls take(row of the tile, batch) with the hidden
-  // values of neurons that fire, but for those that come out 0; it returns the bytes of weights that each of the batch's neurons costs it. With ReLU, g <= 0
-  // ends a neuron: up is not read, and the result is exact. (Written so that a NaN fires and is seen, rather than being
-  // lost.)
+  // values of neurons that fire, but for those that come out 0; it returns the bytes of weights that each of the batch's
+  // neurons costs it. With ReLU, g <= 0 ends a neuron: up is not read, and the result is exact. (Written so that a NaN
+  // fires and is seen, rather than being lost.)
   template <class Take>
   NeuronWork run(const NeuronTile& tile, size_t begin, size_t end, uint32_t thread, const Take& take) const {
     Part part(*this, tile, begin, end, thread);
