@@ -21,7 +21,7 @@ const STEP_TIMEOUT_MS = 3_600_000;
 /** Shares of a layer's neurons, means over all tokens. */
 export interface LayerActivity {
   layer: number;
-  /** Gates above zero; 1 where the activation leaves none out. */
+  /** Neurons whose gates fire; 1 where the activation leaves none out. */
   firing: number;
   predictor: {
     /** What it takes for active. */

@@ -100,6 +100,7 @@ describe("a converted folder", () => {
       ropeScale: 1,
       ropeDims: 8,
       activation: "relu",
+      reluThreshold: 0,
       predictorThreshold: 0,
     });
     expect(model).toMatchObject({ name: "shape", trainedContextLength: 128, downTransposed: true });
