@@ -27,6 +27,8 @@ export interface StackOptions {
   modelPath: string;
   /** null takes the file's own. */
   activation: Activation | null;
+  /** Gates below it count as 0; null takes the file's own. */
+  reluThreshold: number | null;
   gpu: GpuChoice;
   /** null takes half of what the model needs. */
   vramBudgetBytes: number | null;
@@ -65,7 +67,8 @@ export async function startStack(
   log: Logger,
   signal: AbortSignal,
 ): Promise<Stack> {
-  const model = await loadModel(options.modelPath, { activation: options.activation });
+  const { activation, reluThreshold } = options;
+  const model = await loadModel(options.modelPath, { activation, reluThreshold });
   const limits = limitsFor(model, options);
   const profile = await loadProfile(model.path, model.shape);
   const tokenizer = loadTokenizer(model.file);

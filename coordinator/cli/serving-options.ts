@@ -18,6 +18,10 @@ export function addServingOptions(command: Command): Command {
         "silu",
       ]),
     )
+    .option(
+      "--relu-threshold <t>",
+      "overrides the file's: gates below it count as 0 (FATReLU); 0 is plain ReLU",
+    )
     .addOption(
       new Option("--gpu <device>", "what runs hot neurons; host simulates a card in RAM")
         .choices(["auto", "cuda", "host", "off"])
@@ -36,9 +40,13 @@ export function addServingOptions(command: Command): Command {
     .option("--trace-ratio <share>", "share of requests to trace, 0 to 1", String(DEFAULT_TRACE_RATIO));
 }
 
+/** Beyond any gate. */
+const MOST_RELU_THRESHOLD = 1e6;
+
 const schema = z.object({
   model: z.string().nullable().default(null),
   activation: z.enum(["relu", "relu2", "silu"]).nullable().default(null),
+  reluThreshold: decimal("--relu-threshold", 0, MOST_RELU_THRESHOLD).nullable().default(null),
   gpu: z.enum(["auto", "cuda", "host", "off"]),
   vramBudget: z.string().nullable().default(null),
   cpuExecutors: whole("--cpu-executors", 1, 64),
@@ -59,6 +67,7 @@ export function parseServingOptions(raw: unknown): StackOptions {
   return {
     modelPath: options.model ?? bundledModelPath(),
     activation: options.activation,
+    reluThreshold: options.reluThreshold,
     gpu: options.gpu,
     vramBudgetBytes: options.vramBudget === null ? null : parseBudget(options.vramBudget),
     cpuExecutors: options.cpuExecutors,
