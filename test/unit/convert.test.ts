@@ -133,6 +133,24 @@ describe("a converted folder", () => {
     expect(tensorOf(model, "blk.0.ffn_down_t.weight")).toMatchObject({ rows: 64, cols: 32 });
   });
 
+  it("with FATReLU, as ProSparse has it, is a ReLU model with a threshold", async () => {
+    const config = {
+      ...HF_CONFIG,
+      architectures: ["SparseLlamaForCausalLM"],
+      hidden_act: "fatrelu",
+      hidden_act_param: 0.01,
+    };
+    const model = await convert(writeHfModel(join(folder, "fatrelu"), config, weights), "f32");
+    expect(model.shape).toMatchObject({ activation: "relu", reluThreshold: Math.fround(0.01) });
+    expect(model.downTransposed).toBe(true);
+    const { metadata } = model.file;
+    expect(metadata.string("thermocline.feed_forward.activation")).toBe("relu");
+    expect(metadata.get("thermocline.feed_forward.relu_threshold")).toEqual({
+      type: "float32",
+      value: Math.fround(0.01),
+    });
+  });
+
   it("stores the down-projection of a SiLU model as llama.cpp does", async () => {
     const model = await convert(
       writeHfModel(join(folder, "silu"), { ...HF_CONFIG, hidden_act: "silu" }, weights),
