@@ -2,9 +2,9 @@
 #pragma once
 
 #include "activations.h"
-#include "block_sums.h"
 #include "exponentials.h"
 #include "k_quant_panels.h"
+#include "k_quant_sums.h"
 
 namespace thermocline {
 namespace {
@@ -34,8 +34,9 @@ constexpr Kernels table(InstructionSet set) {
                          multiply_panels<Lanes, F64Sums, PanelQ6_K<Lanes, PanelDot>>},
       .accumulate = {accumulate_floats<Lanes, F32>, accumulate_floats<Lanes, F16>, accumulate_blocks<Lanes, BlockQ8_0>,
                      accumulate_blocks<Lanes, BlockQ4_0>, accumulate_floats<Lanes, BF16>,
-                     accumulate_blocks<Lanes, BlockQ4_K>, accumulate_blocks<Lanes, BlockQ5_K>,
-                     accumulate_blocks<Lanes, BlockQ6_K>},
+                     accumulate_super_blocks<Lanes, SumsWithMinimums<QuantsQ4_K>>,
+                     accumulate_super_blocks<Lanes, SumsWithMinimums<QuantsQ5_K>>,
+                     accumulate_super_blocks<Lanes, SumsQ6_K>},
       .dequantize = {dequantize_floats<Lanes, F32>, dequantize_floats<Lanes, F16>, dequantize_blocks<Lanes, BlockQ8_0>,
                      dequantize_blocks<Lanes, BlockQ4_0>, dequantize_floats<Lanes, BF16>,
                      dequantize_blocks<Lanes, BlockQ4_K>, dequantize_blocks<Lanes, BlockQ5_K>,
