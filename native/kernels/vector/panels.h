@@ -9,6 +9,11 @@ namespace {
 
 constexpr size_t kGroups = kBlock / 4;  // of quants of 32 columns
 
+// Of an activation block's quants.
+int32_t sum_of(const uint8_t* x) {
+  return load<int16_t>(x + kActivationSums) + load<int16_t>(x + kActivationSums + sizeof(int16_t));
+}
+
 // A block of a panel, its rows from `lane` on, has a part for each 32 columns, which is unpacked once for all
 // activations. A part's value(x) is, in each lane, what it adds to its row's product, but for x's scale.
 template <class Lanes, class Dot>
@@ -19,7 +24,6 @@ class PanelQ4_0 {
   static constexpr size_t kElements = kBlock;
   static constexpr size_t kBytes = kPanelRows * kQ4_0BlockBytes;
 
-  PanelQ4_0() = default;
   PanelQ4_0(const uint8_t* block, size_t lane) : block_(block), lane_(lane) {}
 
   struct Part {
@@ -31,7 +35,7 @@ class PanelQ4_0 {
       for (size_t g = 0; g < kGroups; ++g) {
         sums = Dot::add_nibbles(sums, nibbles[g], Lanes::splat4(x + kActivationQuants + 4 * g));
       }
-      const Ints zeros = Lanes::multiply_halves(Lanes::splat_half(8), Lanes::splat4(x + kActivationSums));
+      const Ints zeros = Lanes::splat(8 * sum_of(x));
       return Lanes::multiply(d, Lanes::to_floats(Lanes::subtract(Dot::nibbles_done(sums), zeros)));
     }
   };
@@ -62,7 +66,6 @@ class PanelQ8_0 {
   static constexpr size_t kElements = kBlock;
   static constexpr size_t kBytes = kPanelRows * kQ8_0BlockBytes;
 
-  PanelQ8_0() = default;
   PanelQ8_0(const uint8_t* block, size_t lane) : block_(block), lane_(lane) {}
 
   struct Part {
@@ -70,7 +73,7 @@ class PanelQ8_0 {
     typename Lanes::Floats d;
 
     typename Lanes::Floats value(const uint8_t* x) const {
-      Ints sums = Lanes::multiply_halves(Lanes::splat_half(-Dot::kByteZero), Lanes::splat4(x + kActivationSums));
+      Ints sums = Lanes::splat(-Dot::kByteZero * sum_of(x));
       for (size_t g = 0; g < kGroups; ++g) {
         sums = Dot::add_bytes(sums, bytes[g], Lanes::splat4(x + kActivationQuants + 4 * g));
       }
@@ -155,22 +158,33 @@ void panel_tile(const uint8_t* panel, size_t stride, size_t lane, const Activati
   Sums<Lanes> sums[P][V][X];
   for (size_t i = 0, offset = 0; i < cols; i += Block::kElements, offset += Block::kBytes) {
     const size_t x_offset = i / kBlock * kActivationBytes;
-    Block blocks[P][V];
-    for (size_t p = 0; p < P; ++p) {
-      for (size_t v = 0; v < V; ++v) blocks[p][v] = Block(panel + p * stride + offset, lane + v * Lanes::kWidth);
-    }
-    for_each_part<Block>([&]<size_t Sub>(Index<Sub>) {
-      for (size_t p = 0; p < P; ++p) {
-        if (X == 1) ask_ahead<Block, Sub>(panel + p * stride + offset);
-        for (size_t v = 0; v < V; ++v) {
-          const auto part = blocks[p][v].template part<Sub>();
-          for (size_t j = 0; j < X; ++j) {
-            const uint8_t* quants = from[j] + x_offset + Sub * kActivationBytes;
-            sums[p][v][j].add(Lanes::multiply(Lanes::splat(load<float>(quants)), part.value(quants)));
-          }
-        }
+    const auto add = [&]<size_t Sub>(Index<Sub>, const Block& block, size_t p, size_t v) {
+      if (X == 1 && v == 0) ask_ahead<Block, Sub>(panel + p * stride + offset);
+      const auto part = block.template part<Sub>();
+      for (size_t j = 0; j < X; ++j) {
+        const uint8_t* quants = from[j] + x_offset + Sub * kActivationBytes;
+        sums[p][v][j].add(Lanes::multiply(Lanes::splat(load<float>(quants)), part.value(quants)));
       }
-    });
+    };
+    const auto block_at = [&](size_t p, size_t v) {
+      return Block(panel + p * stride + offset, lane + v * Lanes::kWidth);
+    };
+    if constexpr (Block::kElements == kBlock) {
+      for (size_t p = 0; p < P; ++p) {
+        for (size_t v = 0; v < V; ++v) add(Index<0>{}, block_at(p, v), p, v);
+      }
+    } else {
+      Block blocks[P][V];
+      for (size_t p = 0; p < P; ++p) {
+        for (size_t v = 0; v < V; ++v) blocks[p][v] = block_at(p, v);
+      }
+      // Part after part, so that lines are asked for evenly.
+      for_each_part<Block>([&](auto part) {
+        for (size_t p = 0; p < P; ++p) {
+          for (size_t v = 0; v < V; ++v) add(part, blocks[p][v], p, v);
+        }
+      });
+    }
   }
   for (size_t p = 0; p < P; ++p) {
     for (size_t v = 0; v < V; ++v) {
