@@ -35,9 +35,12 @@ inline constexpr size_t kQ6_KScale = kQ6_KScales + kSuperBlock / 16;
 inline constexpr size_t kQ6_KBlockBytes = kQ6_KScale + 2;
 inline constexpr int kQ6_KZero = 32;
 
-inline constexpr size_t kActivationSum = offsetof(Q8Activation, sum);
+inline constexpr size_t kActivationSums = offsetof(Q8Activation, sums);
 inline constexpr size_t kActivationQuants = offsetof(Q8Activation, quants);
 inline constexpr size_t kActivationBytes = sizeof(Q8Activation);
 static_assert(offsetof(Q8Activation, scale) == 0 && kActivationBytes == 2 * sizeof(float) + kBlock);
+
+// A panel's pieces of a row, beside the f16s.
+inline constexpr size_t kPanelPiece = 4;
 
 }  // namespace thermocline

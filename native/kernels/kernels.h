@@ -32,11 +32,11 @@ bool wants_quantized_activation(WeightType type);
 inline constexpr float kLeastQuantized = 127 * 0x1p-126f;
 
 // Activations quantized per 32: element i is scale * quants[i]. scale = max|x| / 127; quants, in [-127, 127], are
-// rounded to nearest, ties to even; sum is theirs. A block with an infinity or a NaN gets scale NaN and quants 0, so
-// that nothing made of it passes for a number.
+// rounded to nearest, ties to even; sums are those of the first sixteen and of the last. A block with an infinity or a
+// NaN gets scale NaN and quants 0, so that nothing made of it passes for a number.
 struct Q8Activation {
   float scale;
-  int32_t sum;
+  int16_t sums[2];
   int8_t quants[kBlock];
 };
 
@@ -47,9 +47,9 @@ struct Activations {
   size_t count;
 };
 
-// A panel holds 16 rows of weights, interleaved so that one load brings the same columns of all of them: for each block
-// of 32 columns the 16 f16 scales, then for each 4 bytes of a row's quants those of row 0, of row 1, ... It takes as
-// many bytes as the rows do.
+// A panel holds 16 rows of weights, interleaved so that one load brings the same columns of all of them: of each block
+// every f16, and every 4 bytes of what else there is, of row 0, of row 1, ... What lies n bytes into a row therefore
+// begins 16 * n bytes into the panel, which takes as many bytes as the rows do.
 inline constexpr size_t kPanelRows = 16;
 
 // Whether multiply_panels() exists for this type.

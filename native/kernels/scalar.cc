@@ -80,7 +80,8 @@ float term(const SubBlock& sub, const uint8_t* x) {
   }
   float value = sub.d * static_cast<float>(sub.scale[0] * sums[0] + sub.scale[1] * sums[1]);
   if (Format::kHasMinimum) {
-    value = value - sub.minimum_d * static_cast<float>(sub.minimum * load<int32_t>(x + kActivationSum));
+    const int sum = load<int16_t>(x + kActivationSums) + load<int16_t>(x + kActivationSums + sizeof(int16_t));
+    value = value - sub.minimum_d * static_cast<float>(sub.minimum * sum);
   }
   return load<float>(x) * value;
 }
@@ -114,25 +115,25 @@ void multiply_rows(const std::byte* const* rows, size_t count, const Activations
 // Row `row`'s block out of a panel's.
 template <typename Format>
 void gather_block(const uint8_t* panel_block, size_t row, uint8_t* block) {
-  constexpr size_t kGroup = 4;
-  std::memcpy(block, panel_block + row * kWeightQuants, kWeightQuants);
-  const uint8_t* quants = panel_block + kPanelRows * kWeightQuants + row * kGroup;
-  for (size_t g = 0; g < (Format::kBytes - kWeightQuants) / kGroup; ++g) {
-    std::memcpy(block + kWeightQuants + g * kGroup, quants + g * kPanelRows * kGroup, kGroup);
-  }
+  block_formats::for_each_piece<Format>([&](size_t offset, size_t bytes) {
+    std::memcpy(block + offset, panel_block + kPanelRows * offset + row * bytes, bytes);
+  });
 }
 
 template <typename Format, bool Add, typename Number>
 void multiply_panels(const Panels& panels, const Activations& x, size_t cols, Number* y, size_t y_stride) {
+  constexpr size_t kSubs = Format::kElements / kBlock;
   for (size_t p = 0; p < panels.count; ++p) {
     const uint8_t* panel = reinterpret_cast<const uint8_t*>(panels.data) + p * panels.stride;
     for (size_t j = 0; j < x.count; ++j) {
       Number sums[kPanelRows] = {};
-      for (size_t b = 0; b < cols / kBlock; ++b) {
+      for (size_t b = 0; b < cols / Format::kElements; ++b) {
         for (size_t r = 0; r < kPanelRows; ++r) {
           uint8_t block[Format::kBytes];
           gather_block<Format>(panel + b * kPanelRows * Format::kBytes, r, block);
-          sums[r] += term<Format>(Format::unpack(block, 0), row_of(x, j) + b * kActivationBytes);
+          for (size_t sub = 0; sub < kSubs; ++sub) {
+            sums[r] += term<Format>(Format::unpack(block, sub), row_of(x, j) + (b * kSubs + sub) * kActivationBytes);
+          }
         }
       }
       for (size_t r = 0; r < kPanelRows; ++r) {
@@ -245,10 +246,10 @@ void quantize_block(const uint8_t* x, uint8_t* y) {
     const float inverse = 127.0f / largest;
     for (size_t j = 0; j < kBlock; ++j) quants[j] = static_cast<int8_t>(std::nearbyint(load_f32(x, j) * inverse));
   }
-  int32_t sum = 0;
-  for (const int8_t quant : quants) sum += quant;
+  int sums[2] = {0, 0};
+  for (size_t j = 0; j < kBlock; ++j) sums[j / (kBlock / 2)] += quants[j];
   store(scale, y);
-  store(sum, y + kActivationSum);
+  for (size_t i = 0; i < 2; ++i) store(static_cast<int16_t>(sums[i]), y + kActivationSums + i * sizeof(int16_t));
   std::memcpy(y + kActivationQuants, quants, kBlock);
 }
 
@@ -277,10 +278,14 @@ const Kernels kScalarKernels = {
     .instruction_set = InstructionSet::scalar,
     .multiply_rows = {kFloatRows<F32>, kFloatRows<F16>, kBlockRows<Q8_0>, kBlockRows<Q4_0>, kFloatRows<BF16>,
                       kBlockRows<Q4_K>, kBlockRows<Q5_K>, kBlockRows<Q6_K>},
-    .multiply_panels = {nullptr, nullptr, multiply_panels<Q8_0, false, float>, multiply_panels<Q4_0, false, float>},
+    .multiply_panels = {nullptr, nullptr, multiply_panels<Q8_0, false, float>, multiply_panels<Q4_0, false, float>,
+                        nullptr, multiply_panels<Q4_K, false, float>, multiply_panels<Q5_K, false, float>,
+                        multiply_panels<Q6_K, false, float>},
     .add_rows_f64 = {kFloatRowsF64<F32>, kFloatRowsF64<F16>, kBlockRowsF64<Q8_0>, kBlockRowsF64<Q4_0>,
                      kFloatRowsF64<BF16>, kBlockRowsF64<Q4_K>, kBlockRowsF64<Q5_K>, kBlockRowsF64<Q6_K>},
-    .add_panels_f64 = {nullptr, nullptr, multiply_panels<Q8_0, true, double>, multiply_panels<Q4_0, true, double>},
+    .add_panels_f64 = {nullptr, nullptr, multiply_panels<Q8_0, true, double>, multiply_panels<Q4_0, true, double>,
+                       nullptr, multiply_panels<Q4_K, true, double>, multiply_panels<Q5_K, true, double>,
+                       multiply_panels<Q6_K, true, double>},
     .accumulate = {accumulate_floats<F32>, accumulate_floats<F16>, accumulate_blocks<Q8_0>, accumulate_blocks<Q4_0>,
                    accumulate_floats<BF16>, accumulate_blocks<Q4_K>, accumulate_blocks<Q5_K>, accumulate_blocks<Q6_K>},
     .dequantize = {dequantize_floats<F32>, dequantize_floats<F16>, dequantize_blocks<Q8_0>, dequantize_blocks<Q4_0>,

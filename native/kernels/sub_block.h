@@ -40,6 +40,7 @@ inline void scale_and_minimum(const uint8_t* packed, size_t index, int& scale, i
 struct Q8_0 {
   static constexpr size_t kElements = kBlock;
   static constexpr size_t kBytes = kQ8_0BlockBytes;
+  static constexpr size_t kHalvesFirst = 1, kHalvesLast = 0;
   static constexpr bool kHasMinimum = false;
   static SubBlock unpack(const uint8_t* block, size_t) {
     SubBlock sub;
@@ -52,6 +53,7 @@ struct Q8_0 {
 struct Q4_0 {
   static constexpr size_t kElements = kBlock;
   static constexpr size_t kBytes = kQ4_0BlockBytes;
+  static constexpr size_t kHalvesFirst = 1, kHalvesLast = 0;
   static constexpr bool kHasMinimum = false;
   static SubBlock unpack(const uint8_t* block, size_t) {
     SubBlock sub;
@@ -70,6 +72,7 @@ template <size_t Bytes, size_t Quants>
 struct WithMinimums {
   static constexpr size_t kElements = kSuperBlock;
   static constexpr size_t kBytes = Bytes;
+  static constexpr size_t kHalvesFirst = 2, kHalvesLast = 0;
   static constexpr bool kHasMinimum = true;
   static SubBlock unpack(const uint8_t* block, size_t index) {
     SubBlock sub;
@@ -99,6 +102,7 @@ struct Q5_K : WithMinimums<kQ5_KBlockBytes, kQ5_KQuants> {
 struct Q6_K {
   static constexpr size_t kElements = kSuperBlock;
   static constexpr size_t kBytes = kQ6_KBlockBytes;
+  static constexpr size_t kHalvesFirst = 0, kHalvesLast = 1;
   static constexpr bool kHasMinimum = false;
   static SubBlock unpack(const uint8_t* block, size_t index) {
     SubBlock sub;
@@ -115,6 +119,17 @@ struct Q6_K {
     return sub;
   }
 };
+
+// Calls visit(offset, bytes) for the pieces of a block that a panel's rows take turns with, in their order.
+template <class Format, class Visit>
+void for_each_piece(const Visit& visit) {
+  constexpr size_t kHalf = sizeof(uint16_t);
+  constexpr size_t kBegin = Format::kHalvesFirst * kHalf, kEnd = Format::kBytes - Format::kHalvesLast * kHalf;
+  static_assert((kEnd - kBegin) % kPanelPiece == 0);
+  for (size_t at = 0; at < kBegin; at += kHalf) visit(at, kHalf);
+  for (size_t at = kBegin; at < kEnd; at += kPanelPiece) visit(at, kPanelPiece);
+  for (size_t at = kEnd; at < Format::kBytes; at += kHalf) visit(at, kHalf);
+}
 
 }  // namespace block_formats
 }  // namespace thermocline

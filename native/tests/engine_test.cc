@@ -1,4 +1,6 @@
 // The engine's logits: against doubles, and against themselves over threads, chunks, batches and executors.
+#include <algorithm>
+
 #include "engine_stack.h"
 #include "instruction_sets.h"
 #include "reference.h"
@@ -60,9 +62,21 @@ void for_each_gating(Recipe recipe, const Check& check) {
   }
 }
 
+// A recipe in whose matrices every row is whole blocks: a K-quant's have 256 columns.
+Recipe recipe_of(WeightType type, bool down_by_neuron) {
+  Recipe recipe{.type = type, .down_by_neuron = down_by_neuron};
+  if (block_elements(type) == kSuperBlock) {
+    recipe.shape.layers = 2;
+    recipe.shape.embd = kSuperBlock;
+    recipe.shape.head_dim = recipe.shape.rope_dims = 64;
+    recipe.shape.ff = 2 * kSuperBlock;
+  }
+  return recipe;
+}
+
 void check_type(WeightType type) {
   for (const bool down_by_neuron : {true, false}) {
-    for_each_gating({.type = type, .down_by_neuron = down_by_neuron},
+    for_each_gating(recipe_of(type, down_by_neuron),
                     [](const TinyModel& model) { check_model(model, describe(model)); });
   }
 }
@@ -71,6 +85,9 @@ TEST(f32_matches_the_reference) { check_type(WeightType::f32); }
 TEST(f16_matches_the_reference) { check_type(WeightType::f16); }
 TEST(q8_0_matches_the_reference) { check_type(WeightType::q8_0); }
 TEST(q4_0_matches_the_reference) { check_type(WeightType::q4_0); }
+TEST(q4_k_matches_the_reference) { check_type(WeightType::q4_k); }
+TEST(q5_k_matches_the_reference) { check_type(WeightType::q5_k); }
+TEST(q6_k_matches_the_reference) { check_type(WeightType::q6_k); }
 
 // The cache's half precision blurs what attention touches. Without it f32 rounding alone is left, and one neuron's
 // contribution, or a tenth of it, stands out by far.
@@ -142,7 +159,8 @@ TEST(predictor_limits_the_neurons) {
 // Owners in turn, in groups as the down-projection's layout asks for.
 Schedule divided(const TinyModel& model, uint32_t executors, uint32_t head, bool attention_moves) {
   Schedule schedule = model.schedule(executors);
-  const size_t group = model.recipe().down_by_neuron ? 1 : kBlock;
+  const Recipe& recipe = model.recipe();
+  const size_t group = recipe.down_by_neuron ? 1 : std::max(kBlock, block_elements(recipe.type));
   for (uint32_t l = 0; l < schedule.layers.size(); ++l) {
     schedule.layers[l].attention = attention_moves ? l % executors : 0;
     for (size_t n = 0; n < schedule.layers[l].neuron_owner.size(); ++n) {
@@ -203,15 +221,17 @@ TEST(all_neurons_on_a_peer_and_layers_on_each_in_turn) {
 }
 
 Recipe recipe_of(WeightType type, bool down_by_neuron, uint32_t predictor_rank) {
-  Recipe recipe{.type = type, .down_by_neuron = down_by_neuron, .predictor_rank = predictor_rank};
-  recipe.shape.ff = 320;
+  Recipe recipe = recipe_of(type, down_by_neuron);
+  recipe.predictor_rank = predictor_rank;
+  recipe.shape.ff = block_elements(type) == kSuperBlock ? 3 * kSuperBlock : 320;
   return recipe;
 }
 
 TEST(threads_and_chunks_change_no_bit) {
-  for (const WeightType type : {WeightType::f32, WeightType::q4_0}) {
+  for (const WeightType type : {WeightType::f32, WeightType::q4_0, WeightType::q5_k}) {
     for (const bool down_by_neuron : {true, false}) {
-      const TinyModel model(recipe_of(type, down_by_neuron, 32));
+      const uint32_t rank = static_cast<uint32_t>(std::max(kBlock, block_elements(type)));
+      const TinyModel model(recipe_of(type, down_by_neuron, rank));
       const auto tokens = test::some_tokens(model, 40);
       EngineStack one(model, model.schedule());
       const Logits expected = one.run_sequence(tokens, 1);
@@ -225,7 +245,8 @@ TEST(threads_and_chunks_change_no_bit) {
 }
 
 TEST(placements_change_no_bit) {
-  for (const WeightType type : {WeightType::f32, WeightType::f16, WeightType::q8_0, WeightType::q4_0}) {
+  for (const WeightType type : {WeightType::f32, WeightType::f16, WeightType::q8_0, WeightType::q4_0,
+                                WeightType::q4_k, WeightType::q5_k, WeightType::q6_k}) {
     for (const bool down_by_neuron : {true, false}) {
       for_each_gating(recipe_of(type, down_by_neuron, 0), [](const TinyModel& model) {
         const auto tokens = test::some_tokens(model, 12);

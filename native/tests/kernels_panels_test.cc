@@ -1,6 +1,7 @@
 // Products with panels: the bits that rows give, however panels are packed, entered and placed.
 #include "../kernels/kernels.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "check.h"
@@ -11,9 +12,9 @@ namespace {
 
 using namespace test;
 
-TEST(only_types_with_blocks_of_32_have_panels) {
+TEST(types_with_scales_have_panels) {
   for (const WeightType type : kTypes) {
-    const bool expected = type == WeightType::q8_0 || type == WeightType::q4_0;
+    const bool expected = block_elements(type) > 1;
     CHECK_EQ(has_panels(type), expected);
     for (const Kernels* kernels : instruction_sets()) {
       CHECK_EQ(kernels->multiply_panels[index_of(type)] != nullptr, expected);
@@ -22,28 +23,33 @@ TEST(only_types_with_blocks_of_32_have_panels) {
   }
 }
 
-// Of each block the rows' scales, then the first four bytes of each row's quants, then the next four.
-TEST(a_panel_interleaves_four_bytes_of_each_row) {
-  constexpr size_t kBlocks = 3, kGroup = 4;
+// Bytes of the piece at `offset` into a block: a half, or four bytes of anything else.
+size_t piece_bytes(WeightType type, size_t offset) {
+  const Halves halves = halves_of(type);
+  return offset == halves.d || offset == halves.minimum_d ? sizeof(uint16_t) : 4;
+}
+
+// Of each block the first piece of each row, then the next ones.
+TEST(a_panel_interleaves_halves_and_four_bytes_of_each_row) {
+  constexpr size_t kBlocks = 3;
   Random random(1);
   for (const WeightType type : kPanelTypes) {
     const size_t bytes = block_bytes(type);
     for (size_t count = 0; count <= kPanelRows; ++count) {
-      const auto rows = random_rows(random, type, Data::random, kBlocks * kBlock, count);
+      const auto rows = random_rows(random, type, Data::random, kBlocks * block_elements(type), count);
       Bytes expected;
       const auto take = [&](size_t r, size_t from, size_t size) {
         for (size_t i = 0; i < size; ++i) expected.push_back(r < count ? rows[r][from + i] : 0);
       };
       for (size_t block = 0; block < kBlocks * bytes; block += bytes) {
-        for (size_t r = 0; r < kPanelRows; ++r) take(r, block, sizeof(uint16_t));
-        for (size_t at = sizeof(uint16_t); at < bytes; at += kGroup) {
-          for (size_t r = 0; r < kPanelRows; ++r) take(r, block + at, kGroup);
+        for (size_t at = 0; at < bytes; at += piece_bytes(type, at)) {
+          for (size_t r = 0; r < kPanelRows; ++r) take(r, block + at, piece_bytes(type, at));
         }
       }
       for (size_t misalignment = 0; misalignment < kMisalignments; ++misalignment) {
         PlacedRows placed_rows(rows, misalignment);
         Placed panel(Bytes(expected.size(), 0xff).data(), expected.size(), misalignment);
-        pack_panel(type, placed_rows.data(), count, kBlocks * kBlock, panel.as<std::byte>());
+        pack_panel(type, placed_rows.data(), count, kBlocks * block_elements(type), panel.as<std::byte>());
         CHECK(panel.holds(expected.data()));
         CHECK(panel.guards_intact());
       }
@@ -114,7 +120,7 @@ TEST(panels_give_the_bits_of_rows_on_every_length) {
 TEST(panels_and_activations_of_any_number_give_the_bits_of_rows) {
   Random random(3);
   for (const WeightType type : kPanelTypes) {
-    const size_t cols = 3 * kBlock;
+    const size_t cols = std::max(3 * kBlock, block_elements(type));
     const auto rows = random_rows(random, type, Data::random, cols, 3 * kPanelRows);
     const auto xs = random_activations(random, type, Data::random, cols, 9);
     for (size_t count = 0; count <= rows.size(); ++count) {
@@ -131,7 +137,7 @@ TEST(panels_and_activations_of_any_number_give_the_bits_of_rows) {
 TEST(panels_give_the_bits_of_rows_at_every_misalignment) {
   Random random(4);
   for (const WeightType type : kPanelTypes) {
-    for (size_t cols = 0; cols <= 3 * kBlock; cols += kBlock) {
+    for (size_t cols = 0; cols <= std::max(3 * kBlock, block_elements(type)); cols += block_elements(type)) {
       const auto rows = random_rows(random, type, Data::random, cols, kPanelRows);
       const auto xs = random_activations(random, type, Data::random, cols, 5);
       for (size_t misalignment = 0; misalignment < kMisalignments; ++misalignment) {
@@ -152,7 +158,8 @@ TEST(a_panel_may_be_entered_and_left_at_any_block) {
   constexpr size_t kBlocks = 6;
   Random random(5);
   for (const WeightType type : kPanelTypes) {
-    const size_t cols = kBlocks * kBlock;
+    const size_t block = block_elements(type), x_bytes = activation_bytes(type, block);
+    const size_t cols = kBlocks * block;
     const auto rows = random_rows(random, type, Data::random, cols, 2 * kPanelRows);
     const auto xs = random_activations(random, type, Data::random, cols, 2);
     PlacedPanels placed(type, rows, cols);
@@ -163,16 +170,16 @@ TEST(a_panel_may_be_entered_and_left_at_any_block) {
           row_parts.push_back(part_of(row, begin * block_bytes(type), end * block_bytes(type)));
         }
         for (const Bytes& x : xs) {
-          x_parts.push_back(part_of(x, begin * sizeof(Q8Activation), end * sizeof(Q8Activation)));
+          x_parts.push_back(part_of(x, begin * x_bytes, end * x_bytes));
         }
         Panels panels = placed;
         panels.data += begin * kPanelRows * block_bytes(type);
         PlacedActivations x(x_parts);
         Output<float> expected(rows.size(), xs.size(), rows.size());
-        expect_products_of_rows(expected, type, row_parts, x_parts, (end - begin) * kBlock);
+        expect_products_of_rows(expected, type, row_parts, x_parts, (end - begin) * block);
         for (const Kernels* kernels : instruction_sets()) {
           Output<float> y = expected.unwritten();
-          kernels->multiply_panels[index_of(type)](panels, x, (end - begin) * kBlock, y.data(), y.stride());
+          kernels->multiply_panels[index_of(type)](panels, x, (end - begin) * block, y.data(), y.stride());
           CHECK(y.right());
         }
       }
@@ -185,7 +192,8 @@ TEST(sums_over_a_panels_parts_are_the_same_floats) {
   constexpr size_t kBlocks = 12;
   Random random(6);
   for (const WeightType type : kPanelTypes) {
-    const size_t cols = kBlocks * kBlock;
+    const size_t block = block_elements(type), x_bytes = activation_bytes(type, block);
+    const size_t cols = kBlocks * block;
     const auto rows = random_rows(random, type, Data::random, cols, kPanelRows);
     const auto xs = random_activations(random, type, Data::random, cols, 1);
     PlacedPanels placed(type, rows, cols);
@@ -199,7 +207,7 @@ TEST(sums_over_a_panels_parts_are_the_same_floats) {
           const size_t blocks = begin + run < kBlocks ? run : kBlocks - begin;
           Panels panels = placed;
           panels.data += begin * kPanelRows * block_bytes(type);
-          add(panels, {xs[0].data() + begin * sizeof(Q8Activation), 0, 1}, blocks * kBlock, sums, kPanelRows);
+          add(panels, {xs[0].data() + begin * x_bytes, 0, 1}, blocks * block, sums, kPanelRows);
         }
         for (size_t i = 0; i < kPanelRows; ++i) CHECK_EQ(static_cast<float>(sums[i]), static_cast<float>(whole[i]));
       }

@@ -16,7 +16,8 @@ using Bytes = std::vector<uint8_t>;
 
 inline constexpr WeightType kTypes[] = {WeightType::f32,  WeightType::f16,  WeightType::q8_0, WeightType::q4_0,
                                         WeightType::bf16, WeightType::q4_k, WeightType::q5_k, WeightType::q6_k};
-inline constexpr WeightType kPanelTypes[] = {WeightType::q8_0, WeightType::q4_0};
+inline constexpr WeightType kPanelTypes[] = {WeightType::q8_0, WeightType::q4_0, WeightType::q4_k, WeightType::q5_k,
+                                             WeightType::q6_k};
 
 inline size_t index_of(WeightType type) { return static_cast<size_t>(type); }
 inline bool has_minimums(WeightType type) { return type == WeightType::q4_k || type == WeightType::q5_k; }
@@ -97,12 +98,14 @@ inline Bytes random_row(Random& random, WeightType type, Data data, size_t cols)
   return row;
 }
 
-// Appends a block of quantized activations, with the sum that belongs to its quants.
+// Appends a block of quantized activations, with the sums that belong to its quants.
 inline void append_activation_block(Bytes& x, float scale, const int8_t (&quants)[kBlock]) {
-  int32_t sum = 0;
-  for (const int8_t quant : quants) sum += quant;
   append(x, scale);
-  append(x, sum);
+  for (const size_t first : {size_t{0}, kBlock / 2}) {
+    int sum = 0;
+    for (size_t i = first; i < first + kBlock / 2; ++i) sum += quants[i];
+    append(x, static_cast<int16_t>(sum));
+  }
   for (const int8_t quant : quants) append(x, quant);
 }
 

@@ -18,7 +18,8 @@ import { temporaryFolder } from "../support/temporary-folder.js";
 import { TINY, type TinyModelOptions, writeTinyModel } from "../support/tiny-model.js";
 import { TINY_VOCAB } from "../support/tiny-vocabulary.js";
 
-const WEIGHT_TYPES: WeightType[] = ["f32", "f16", "q8_0", "q4_0"];
+const K_QUANTS: WeightType[] = ["q4_k", "q5_k", "q6_k"];
+const WEIGHT_TYPES: WeightType[] = ["f32", "f16", "q8_0", "q4_0", ...K_QUANTS];
 /** A gate near a threshold may fall either way, in the runs with random rounding that set the limits too. */
 const GATES: Pick<TinyModelOptions, "activation" | "reluThreshold">[] = [
   { activation: "relu", reluThreshold: 0 },
@@ -40,7 +41,11 @@ const BATCHES = {
   "a prompt in chunks of 7": inChunks(sequences, 7),
 };
 
+/** Rows of K-quants are whole blocks of 256. */
+const WIDE = { ...TINY, layers: 2, embd: 256, headDim: 64 };
+
 describe.each(WEIGHT_TYPES)("%s weights", (type) => {
+  const shape = K_QUANTS.includes(type) ? WIDE : TINY;
   describe.each(GATES)("$activation, threshold $reluThreshold", (gates) => {
     let model: Model;
     let tolerance: Tolerance;
@@ -48,13 +53,13 @@ describe.each(WEIGHT_TYPES)("%s weights", (type) => {
     let plain: Float32Array[];
     beforeAll(async () => {
       const path = join(folder, `${type}-${gates.activation}-${gates.reluThreshold}.gguf`);
-      model = await writeTinyModel(path, { type, ...gates });
+      model = await writeTinyModel(path, { ...shape, type, ...gates });
       tolerance = Tolerance.ofMachine(
         readOracleModel(model),
         sequences,
         (draws) => new EngineRounding(draws),
       );
-      plain = await logitsOf(placement(TINY, "one CPU executor"));
+      plain = await logitsOf(placement(shape, "one CPU executor"));
     });
 
     async function logitsOf(schedule: Schedule): Promise<Float32Array[]> {
@@ -67,7 +72,7 @@ describe.each(WEIGHT_TYPES)("%s weights", (type) => {
     }
 
     test.each(machine().instructionSets)("%s kernels, every batch shape", async (instructionSet) => {
-      const schedule = placement(TINY, "one CPU executor");
+      const schedule = placement(shape, "one CPU executor");
       const stack = await EngineStack.start(model, schedule, { engine: { instructionSet } });
       try {
         const single = await runSteps(stack, BATCHES["1 row a step"]);
@@ -80,7 +85,7 @@ describe.each(WEIGHT_TYPES)("%s weights", (type) => {
       }
     });
 
-    test.each(placements(TINY, 1))("$name", async ({ schedule }) => {
+    test.each(placements(shape, 1))("$name", async ({ schedule }) => {
       const logits = await logitsOf(schedule);
       expect(tolerance.judge(logits).ratio, "error over limit").toBeLessThan(1);
       expect(firstDifference(logits, plain)).toBeNull();

@@ -51,7 +51,7 @@ void load_group(const WeightFile& file, const Copy& copy, size_t first, size_t c
   if (copy.to == nullptr) {
     for (size_t r = 0; r < count; ++r) touch(rows[r], copy.bytes);
   } else if (copy.layout == Layout::panels) {
-    const size_t cols = copy.bytes / row_bytes(copy.type, kBlock) * kBlock;
+    const size_t cols = copy.bytes / row_bytes(copy.type, block_elements(copy.type)) * block_elements(copy.type);
     pack_panel(copy.type, rows, count, cols, copy.to + first / kPanelRows * copy.to_stride);
   } else {
     for (size_t r = 0; r < count; ++r) std::memcpy(copy.to + (first + r) * copy.to_stride, rows[r], copy.bytes);

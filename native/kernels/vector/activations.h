@@ -19,13 +19,14 @@ __m256i magnitude_bits(__m256 x) {
   return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
 }
 
-int32_t sum_of_bytes(__m256i bytes) {
+// Sums of the first sixteen and the last, as 16 bits each.
+int32_t sums_of_halves(__m256i bytes) {
   const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
-  const __m256i lanes = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
-  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, _MM_SHUFFLE(1, 0, 3, 2)));
-  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, _MM_SHUFFLE(2, 3, 0, 1)));
-  return _mm_cvtsi128_si32(sum);
+  __m256i sums = _mm256_hadd_epi16(pairs, pairs);
+  sums = _mm256_hadd_epi16(sums, sums);
+  sums = _mm256_hadd_epi16(sums, sums);
+  return _mm_cvtsi128_si32(
+      _mm_unpacklo_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1)));
 }
 
 void quantize_block(const uint8_t* x, uint8_t* y) {
@@ -51,9 +52,9 @@ void quantize_block(const uint8_t* x, uint8_t* y) {
     scale = largest < kLeastQuantized ? 0.0f : __builtin_nanf("");
     quants = _mm256_setzero_si256();
   }
-  const int32_t sum = sum_of_bytes(quants);
+  const int32_t sums = sums_of_halves(quants);
   __builtin_memcpy(y, &scale, sizeof scale);
-  __builtin_memcpy(y + kActivationSum, &sum, sizeof sum);
+  __builtin_memcpy(y + kActivationSums, &sums, sizeof sums);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + kActivationQuants), quants);
 }
 

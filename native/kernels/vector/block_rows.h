@@ -67,6 +67,11 @@ __m256i nibbles_of(const uint8_t* packed) {
   return Lanes256::low_nibbles(_mm256_srlv_epi32(both, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4)));
 }
 
+// Each lane: `zero` times the sum of x's block.
+__m256i zeros_of(int16_t zero, const uint8_t* x) {
+  return _mm256_madd_epi16(_mm256_set1_epi16(zero), Lanes256::splat4(x + kActivationSums));
+}
+
 // d * integer for the block at `offset` of every row.
 __m256 scaled(RowPointers rows, size_t offset, __m256i integers) {
   return _mm256_mul_ps(gather_halves(rows, offset), _mm256_cvtepi32_ps(integers));
@@ -85,8 +90,7 @@ struct RowsQ8_0 {
     for (size_t r = 0; r < kRowsAtOnce; ++r) {
       lanes[r] = Dot::add_bytes(_mm256_setzero_si256(), load256(rows_[r] + offset_ + kWeightQuants), quants);
     }
-    const __m256i zeros = _mm256_set1_epi32(Dot::kByteZero * load<int32_t>(x + kActivationSum));
-    return scaled(rows_, offset_, _mm256_sub_epi32(sums_of(lanes).total(), zeros));
+    return scaled(rows_, offset_, _mm256_sub_epi32(sums_of(lanes).total(), zeros_of(Dot::kByteZero, x)));
   }
 
  private:
@@ -106,8 +110,7 @@ struct RowsQ4_0 {
     for (size_t r = 0; r < kRowsAtOnce; ++r) {
       lanes[r] = Dot::small_by_signed(nibbles_of(rows_[r] + offset_ + kWeightQuants), quants);
     }
-    const __m256i zeros = _mm256_set1_epi32(8 * load<int32_t>(x + kActivationSum));
-    return scaled(rows_, offset_, _mm256_sub_epi32(sums_of_small(lanes).total(), zeros));
+    return scaled(rows_, offset_, _mm256_sub_epi32(sums_of_small(lanes).total(), zeros_of(8, x)));
   }
 
  private:

@@ -72,11 +72,11 @@ struct BlockQ6_K {
   }
 };
 
-// Vector `v` of a block's quants.
+// Vector `v` of 32 quants.
 template <class Lanes>
-typename Lanes::Floats quants_at(const Unpacked& block, size_t v) {
-  const __m128i half = v * Lanes::kWidth < kBlock / 2 ? _mm256_castsi256_si128(block.quants)
-                                                      : _mm256_extracti128_si256(block.quants, 1);
+typename Lanes::Floats vector_of(__m256i quants, size_t v) {
+  const __m128i half = v * Lanes::kWidth < kBlock / 2 ? _mm256_castsi256_si128(quants)
+                                                      : _mm256_extracti128_si256(quants, 1);
   if constexpr (Lanes::kWidth == kBlock / 2) {
     return Lanes::load_int8s(half);
   } else {
@@ -91,7 +91,7 @@ void dequantize_blocks(const std::byte* row, float* y, size_t cols) {
     const Unpacked block = Block::unpack(from, c % Block::kElements / kBlock);
     for (size_t v = 0; v < kBlock / Lanes::kWidth; ++v) {
       const auto scale = Lanes::splat(block.scale[v * Lanes::kWidth / (kBlock / 2)]);
-      auto values = Lanes::multiply(scale, quants_at<Lanes>(block, v));
+      auto values = Lanes::multiply(scale, vector_of<Lanes>(block.quants, v));
       if (Block::kHasMinimum) values = Lanes::subtract(values, Lanes::splat(block.minimum));
       Lanes::store(y + c + v * Lanes::kWidth, values);
     }

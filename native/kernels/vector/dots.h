@@ -19,11 +19,17 @@ struct DotAvx2 {
   }
   static Ints nibbles_done(Ints sums) { return widen(sums); }
 
+  // Unsigned bytes of at most `most` by quants: how many sums of two products a lane's halves have room for, and those
+  // sums times their scale, which lies in both halves.
+  static constexpr bool kScaleInHalves = true;
+  static constexpr size_t room_for(int most) { return static_cast<size_t>(32767 / (2 * most * 127)); }
+  static Ints times(Ints sums, Ints scales) { return _mm256_madd_epi16(sums, scales); }
+
   // Any bytes of at most 64 in magnitude as unsigned by x: two products fit 16 bits.
   static Ints small_by_signed(Ints small, Ints x) { return widen(_mm256_maddubs_epi16(small, x)); }
 
   // Signed by signed: |w| by x with w's sign. |w| <= 128 and |x| <= 127, so two products fit 16 bits.
-  static constexpr int32_t kByteZero = 0;
+  static constexpr int16_t kByteZero = 0;
   static Ints add_bytes(Ints sums, Ints w, Ints x) {
     return _mm256_add_epi32(sums, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))));
   }
@@ -45,9 +51,12 @@ struct DotVnni256 {
   static Ints nibbles_zero() { return _mm256_setzero_si256(); }
   static Ints add_nibbles(Ints sums, Ints nibbles, Ints x) { return dot(sums, nibbles, x); }
   static Ints nibbles_done(Ints sums) { return sums; }
+  static constexpr bool kScaleInHalves = false;
+  static constexpr size_t room_for(int) { return kBlock; }
+  static Ints times(Ints sums, Ints scales) { return _mm256_mullo_epi32(sums, scales); }
   static Ints small_by_signed(Ints small, Ints x) { return dot(_mm256_setzero_si256(), small, x); }
   // w + 128 is unsigned; 128 times the sum of x must be taken off.
-  static constexpr int32_t kByteZero = 128;
+  static constexpr int16_t kByteZero = 128;
   static Ints add_bytes(Ints sums, Ints w, Ints x) {
     return dot(sums, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), x);
   }
@@ -70,7 +79,10 @@ struct Dot512 {
     return _mm512_add_epi16(sums, _mm512_maddubs_epi16(nibbles, x));
   }
   static Ints nibbles_done(Ints sums) { return widen(sums); }
-  static constexpr int32_t kByteZero = 0;
+  static constexpr bool kScaleInHalves = true;
+  static constexpr size_t room_for(int most) { return static_cast<size_t>(32767 / (2 * most * 127)); }
+  static Ints times(Ints sums, Ints scales) { return _mm512_madd_epi16(sums, scales); }
+  static constexpr int16_t kByteZero = 0;
   static Ints add_bytes(Ints sums, Ints w, Ints x) {
     const Ints signed_x = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w), _mm512_setzero_si512(), x);
     return _mm512_add_epi32(sums, widen(_mm512_maddubs_epi16(_mm512_abs_epi8(w), signed_x)));
@@ -85,7 +97,10 @@ struct DotVnni512 {
   static Ints nibbles_zero() { return _mm512_setzero_si512(); }
   static Ints add_nibbles(Ints sums, Ints nibbles, Ints x) { return _mm512_dpbusd_epi32(sums, nibbles, x); }
   static Ints nibbles_done(Ints sums) { return sums; }
-  static constexpr int32_t kByteZero = 128;
+  static constexpr bool kScaleInHalves = false;
+  static constexpr size_t room_for(int) { return kBlock; }
+  static Ints times(Ints sums, Ints scales) { return _mm512_mullo_epi32(sums, scales); }
+  static constexpr int16_t kByteZero = 128;
   static Ints add_bytes(Ints sums, Ints w, Ints x) {
     return _mm512_dpbusd_epi32(sums, _mm512_xor_si512(w, _mm512_set1_epi8(-128)), x);
   }

@@ -120,7 +120,7 @@ struct SumsOf<BlockQ6_K> : BytePairs<BlockQ6_K> {
 template <class Lanes>
 typename Lanes::Floats rounded(typename Lanes::Floats a) {
   const auto half = Lanes::splat(1 << 11), mask = Lanes::splat(~((1 << 12) - 1));
-  return Lanes::from_bits(Lanes::both(Lanes::add(Lanes::bits_of(a), half), mask));
+  return Lanes::from_bits(Lanes::and_bits(Lanes::add(Lanes::bits_of(a), half), mask));
 }
 
 // Up to sixteen rows.
@@ -179,7 +179,7 @@ class IntegerSums {
         return i * 8 < groups ? eight(c + i * 8 * Format::kScaleElements, groups - i * 8) : _mm256_setzero_ps();
       })));
       Lanes::store(to, value);
-      most = Lanes::largest(most, Lanes::both(Lanes::bits_of(value), Lanes::splat(0x7fffffff)));
+      most = Lanes::largest(most, Lanes::and_bits(Lanes::bits_of(value), Lanes::splat(0x7fffffff)));
     };
     for (size_t i = 0; i < count_; ++i) {
       rounded_eights(
@@ -196,7 +196,7 @@ class IntegerSums {
   void to_integers(Ints most) {
     exact_ = Lanes::less(most, Lanes::splat(kLargest));
     // 2^(29 - e) for the exponent e of the largest, as far as that is an ordinary float, and its inverse.
-    const Ints exponents = Lanes::largest(Lanes::both(most, Lanes::splat(255 * kExponent)),
+    const Ints exponents = Lanes::largest(Lanes::and_bits(most, Lanes::splat(255 * kExponent)),
                                           Lanes::splat((kBits + 1) * kExponent));
     const Ints factor_bits = Lanes::subtract(Lanes::splat(static_cast<int32_t>((254u + kBits) << 23)), exponents);
     const Floats factor = Lanes::from_bits(factor_bits);
@@ -211,9 +211,9 @@ class IntegerSums {
     for (size_t p = 0; p < pairs_; ++p) {
       const Ints a = whole(scale_[2 * p]), b = whole(scale_[2 * p + 1]);
       const Ints low = Lanes::splat(0xffff), round = Lanes::splat(0x8000), high = Lanes::splat(~0xffff);
-      Lanes::store(low_[p], Lanes::either(Lanes::both(a, low), Lanes::up_by_16(b)));
+      Lanes::store(low_[p], Lanes::either(Lanes::and_bits(a, low), Lanes::up_by_16(b)));
       Lanes::store(high_[p], Lanes::either(Lanes::down_by_16(Lanes::add(a, round)),
-                                           Lanes::both(Lanes::add(b, round), high)));
+                                           Lanes::and_bits(Lanes::add(b, round), high)));
     }
     if constexpr (Block::kHasMinimum) {
       auto sum = Lanes::wide_zero();
@@ -250,7 +250,7 @@ class IntegerSums {
       const Unpacked block = Block::unpack(block_at(i, c), c % Block::kElements / kBlock);
       for (size_t v = 0; v < kVectors; ++v) {
         const size_t g = group_of(group, v);
-        sums[v] = Lanes::add(sums[v], Lanes::multiply(Lanes::splat(scale_[i][g]), quants_at<Lanes>(block, v)));
+        sums[v] = Lanes::add(sums[v], Lanes::multiply(Lanes::splat(scale_[i][g]), vector_of<Lanes>(block.quants, v)));
         if constexpr (Block::kHasMinimum) sums[v] = Lanes::subtract(sums[v], double{minimum_[i][g]});
       }
     }

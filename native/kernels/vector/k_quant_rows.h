@@ -3,6 +3,7 @@
 #pragma once
 
 #include "block_rows.h"
+#include "k_quant_scales.h"
 
 namespace thermocline {
 namespace {
@@ -15,26 +16,6 @@ __m256i byte_of(__m256i lanes, size_t index) {
 __m256i signed_byte_of(__m256i lanes, size_t index) {
   return _mm256_srai_epi32(_mm256_slli_epi32(lanes, static_cast<int>(24 - 8 * index)), 24);
 }
-
-// The eight 6-bit scales and minimums of a Q4_K or Q5_K block, as sub_block.h describes their 12 bytes.
-class ScalesAndMinimums {
- public:
-  ScalesAndMinimums(RowPointers rows, size_t offset) {
-    const __m256i six = _mm256_set1_epi32(0x3f3f3f3f), four = _mm256_set1_epi32(0x0f0f0f0f);
-    const __m256i two = _mm256_set1_epi32(0x30303030);
-    const __m256i a = gather_ints(rows, offset), b = gather_ints(rows, offset + 4), c = gather_ints(rows, offset + 8);
-    scales_[0] = _mm256_and_si256(a, six);
-    minimums_[0] = _mm256_and_si256(b, six);
-    scales_[1] = _mm256_or_si256(_mm256_and_si256(c, four), _mm256_and_si256(_mm256_srli_epi32(a, 2), two));
-    minimums_[1] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi32(c, 4), four),
-                                   _mm256_and_si256(_mm256_srli_epi32(b, 2), two));
-  }
-  __m256i scale(size_t sub) const { return byte_of(scales_[sub / 4], sub % 4); }
-  __m256i minimum(size_t sub) const { return byte_of(minimums_[sub / 4], sub % 4); }
-
- private:
-  __m256i scales_[2], minimums_[2];
-};
 
 // Sub-block `sub`'s low four bits: the low or high nibbles of 32 bytes.
 __m256i low_bits(const uint8_t* quants, size_t sub) {
@@ -71,7 +52,8 @@ struct RowsWithMinimums {
         offset_(offset),
         d_(gather_halves(rows, offset)),
         minimum_d_(gather_halves(rows, offset + kKScaleOfMinimums)),
-        packed_(rows, offset + kKScales) {}
+        packed_(gather_ints(rows, offset + kKScales), gather_ints(rows, offset + kKScales + 4),
+                gather_ints(rows, offset + kKScales + 8)) {}
 
   __m256 value(size_t sub, const uint8_t* x) const {
     const __m256i quants = load256(x + kActivationQuants);
@@ -79,9 +61,12 @@ struct RowsWithMinimums {
     for (size_t r = 0; r < kRowsAtOnce; ++r) {
       lanes[r] = Dot::small_by_signed(Quants::load(rows_[r] + offset_, sub), quants);
     }
-    const __m256i sum = _mm256_set1_epi32(load<int32_t>(x + kActivationSum));
-    const __m256i integers = _mm256_mullo_epi32(packed_.scale(sub), sums_of_small(lanes).total());
-    const __m256i minimums = _mm256_mullo_epi32(packed_.minimum(sub), sum);
+    const __m256i scale = byte_of(packed_.scales[sub / 4], sub % 4);
+    const __m256i minimum = byte_of(packed_.minimums[sub / 4], sub % 4);
+    const __m256i integers = _mm256_mullo_epi32(scale, sums_of_small(lanes).total());
+    const __m256i sums = Lanes256::splat4(x + kActivationSums);
+    const __m256i sum = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+    const __m256i minimums = _mm256_madd_epi16(minimum, sum);
     return _mm256_sub_ps(_mm256_mul_ps(d_, _mm256_cvtepi32_ps(integers)),
                          _mm256_mul_ps(minimum_d_, _mm256_cvtepi32_ps(minimums)));
   }
@@ -90,7 +75,7 @@ struct RowsWithMinimums {
   RowPointers rows_;
   size_t offset_;
   __m256 d_, minimum_d_;
-  ScalesAndMinimums packed_;
+  ScalesAndMinimums<Lanes256> packed_;
 };
 
 template <class Dot>
@@ -122,17 +107,15 @@ struct RowsQ6_K {
     for (size_t r = 0; r < kRowsAtOnce; ++r) {
       lanes[r] = Dot::small_by_signed(load_q6_k(rows_[r] + offset_, sub), quants);
     }
-    // 32 times the sums of x's halves, in every lane.
-    const __m256i by_zero = Dot::small_by_signed(_mm256_set1_epi8(kQ6_KZero), quants);
-    const __m256i pairs = _mm256_hadd_epi32(by_zero, by_zero);
-    const __m256i zeros = _mm256_hadd_epi32(pairs, pairs);
     const Halves sums = sums_of(lanes);
-    const __m256i first = _mm256_sub_epi32(sums.first, _mm256_permute2x128_si256(zeros, zeros, 0x00));
-    const __m256i second = _mm256_sub_epi32(sums.second, _mm256_permute2x128_si256(zeros, zeros, 0x11));
     const __m256i scales = scales_[sub / 2];
     const size_t at = sub % 2 * 2;
-    const __m256i integers = _mm256_add_epi32(_mm256_mullo_epi32(signed_byte_of(scales, at), first),
-                                              _mm256_mullo_epi32(signed_byte_of(scales, at + 1), second));
+    const __m256i first = signed_byte_of(scales, at), second = signed_byte_of(scales, at + 1);
+    // 32 times the scales, beside each other as the sums of x's halves are.
+    const __m256i zero_scales = _mm256_blend_epi16(_mm256_slli_epi32(first, 5), _mm256_slli_epi32(second, 21), 0xaa);
+    const __m256i zeros = _mm256_madd_epi16(zero_scales, Lanes256::splat4(x + kActivationSums));
+    const __m256i integers = _mm256_sub_epi32(
+        _mm256_add_epi32(_mm256_mullo_epi32(first, sums.first), _mm256_mullo_epi32(second, sums.second)), zeros);
     return _mm256_mul_ps(d_, _mm256_cvtepi32_ps(integers));
   }
 

@@ -68,12 +68,10 @@ struct Lanes256 {
     return _mm256_blendv_ps(value, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
   }
   static Floats to_floats(Ints a) { return _mm256_cvtepi32_ps(a); }
-  static Ints subtract(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
   static Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
-  static Ints both(Ints a, Ints b) { return _mm256_and_si256(a, b); }
+  static Ints subtract(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
   static Ints either(Ints a, Ints b) { return _mm256_or_si256(a, b); }
   static Ints largest(Ints a, Ints b) { return _mm256_max_epi32(a, b); }
-  static Ints smallest(Ints a, Ints b) { return _mm256_min_epi32(a, b); }
   static Ints subtract_words(Ints a, Ints b) { return _mm256_sub_epi16(a, b); }
   static Ints widen_bytes(__m128i a) { return _mm256_cvtepi8_epi16(a); }
   static Ints widen_unsigned_bytes(__m128i a) { return _mm256_cvtepu8_epi16(a); }
@@ -92,6 +90,8 @@ struct Lanes256 {
   static uint32_t equal(Floats a, Floats b) { return mask_of(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)); }
   static uint32_t less(Ints a, Ints b) { return mask_of(_mm256_castsi256_ps(_mm256_cmpgt_epi32(b, a))); }
   static uint32_t mask_of(Floats lanes) { return static_cast<uint32_t>(_mm256_movemask_ps(lanes)); }
+  // Each lane: the sum of the products of 16-bit halves.
+  static Ints multiply_halves(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
 
   static Floats load_floats(const uint8_t* from) { return _mm256_loadu_ps(reinterpret_cast<const float*>(from)); }
   static Floats load_halves(const uint8_t* from) { return _mm256_cvtph_ps(load128(from)); }
@@ -105,6 +105,30 @@ struct Lanes256 {
 
   // Each lane: the four bytes at `from`.
   static Ints splat4(const uint8_t* from) { return _mm256_set1_epi32(load<int32_t>(from)); }
+  // Each lane: its bytes that `Bytes` names, from the lowest on; 0x80 names a zero.
+  template <uint32_t Bytes>
+  static Ints pick(Ints a) {
+    constexpr auto of = [](uint32_t lane) { return static_cast<int>(Bytes + lane * 0x04040404u); };
+    return _mm256_shuffle_epi8(a, _mm256_setr_epi32(of(0), of(1), of(2), of(3), of(0), of(1), of(2), of(3)));
+  }
+  template <int Bits>
+  static Ints shift_right(Ints a) {
+    return _mm256_srai_epi32(a, Bits);
+  }
+  template <int Bits>
+  static Ints shift_halves_right(Ints a) {
+    return _mm256_srai_epi16(a, Bits);
+  }
+  // Moves bit `From` of every byte, and its neighbours, to bit `To`; other bits are anything.
+  template <int From, int To>
+  static Ints move_bits(Ints a) {
+    return From < To ? _mm256_slli_epi16(a, To - From) : _mm256_srli_epi16(a, From - To);
+  }
+  // a | b & mask.
+  static Ints with_bits(Ints a, Ints b, Ints mask) { return _mm256_or_si256(a, _mm256_and_si256(b, mask)); }
+  static Ints splat_byte(int8_t value) { return _mm256_set1_epi8(value); }
+  static Ints splat_half(int16_t value) { return _mm256_set1_epi16(value); }
+  static Ints and_bits(Ints a, Ints b) { return _mm256_and_si256(a, b); }
   static Ints low_nibbles(Ints a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
   static Ints high_nibbles(Ints a) { return low_nibbles(_mm256_srli_epi16(a, 4)); }
 

@@ -32,12 +32,10 @@ struct Lanes512 {
     return _mm512_mask_mov_ps(value, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
   }
   static Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
-  static Ints subtract(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
   static Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
-  static Ints both(Ints a, Ints b) { return _mm512_and_si512(a, b); }
+  static Ints subtract(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
   static Ints either(Ints a, Ints b) { return _mm512_or_si512(a, b); }
   static Ints largest(Ints a, Ints b) { return _mm512_max_epi32(a, b); }
-  static Ints smallest(Ints a, Ints b) { return _mm512_min_epi32(a, b); }
   static Ints subtract_words(Ints a, Ints b) { return _mm512_sub_epi16(a, b); }
   static Ints widen_bytes(__m256i a) { return _mm512_cvtepi8_epi16(a); }
   static Ints widen_unsigned_bytes(__m256i a) { return _mm512_cvtepu8_epi16(a); }
@@ -53,6 +51,7 @@ struct Lanes512 {
   static Ints to_ints(Floats a) { return _mm512_cvtps_epi32(a); }
   static uint32_t equal(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
   static uint32_t less(Ints a, Ints b) { return _mm512_cmplt_epi32_mask(a, b); }
+  static Ints multiply_halves(Ints a, Ints b) { return _mm512_madd_epi16(a, b); }
 
   static Floats load_floats(const uint8_t* from) { return _mm512_loadu_ps(from); }
   static Floats load_halves(const uint8_t* from) { return _mm512_cvtph_ps(load256(from)); }
@@ -65,6 +64,28 @@ struct Lanes512 {
   static void store(int32_t* to, Ints a) { _mm512_storeu_si512(to, a); }
 
   static Ints splat4(const uint8_t* from) { return _mm512_set1_epi32(load<int32_t>(from)); }
+  template <uint32_t Bytes>
+  static Ints pick(Ints a) {
+    constexpr auto of = [](uint32_t lane) { return static_cast<int>(Bytes + lane * 0x04040404u); };
+    return _mm512_shuffle_epi8(a, _mm512_setr4_epi32(of(0), of(1), of(2), of(3)));
+  }
+  template <int Bits>
+  static Ints shift_right(Ints a) {
+    return _mm512_srai_epi32(a, Bits);
+  }
+  template <int Bits>
+  static Ints shift_halves_right(Ints a) {
+    return _mm512_srai_epi16(a, Bits);
+  }
+  template <int From, int To>
+  static Ints move_bits(Ints a) {
+    return From < To ? _mm512_slli_epi16(a, static_cast<unsigned>(To - From))
+                     : _mm512_srli_epi16(a, static_cast<unsigned>(From - To));
+  }
+  static Ints with_bits(Ints a, Ints b, Ints mask) { return _mm512_ternarylogic_epi32(a, b, mask, 0xf8); }
+  static Ints splat_byte(int8_t value) { return _mm512_set1_epi8(value); }
+  static Ints splat_half(int16_t value) { return _mm512_set1_epi16(value); }
+  static Ints and_bits(Ints a, Ints b) { return _mm512_and_si512(a, b); }
   static Ints low_nibbles(Ints a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
   static Ints high_nibbles(Ints a) { return low_nibbles(_mm512_srli_epi16(a, 4)); }
 

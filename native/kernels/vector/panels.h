@@ -1,4 +1,4 @@
-// Products with panels of Q8_0 and Q4_0: sixteen rows of weights by several of activations.
+// Products with panels, sixteen rows of weights by several of activations; and the panels of Q8_0 and Q4_0.
 #pragma once
 
 #include "ahead.h"
@@ -7,50 +7,92 @@
 namespace thermocline {
 namespace {
 
-constexpr size_t kLineBytes = kPanelRows * 4;  // a panel's 4 bytes of every row
-constexpr size_t kPanelScaleBytes = kPanelRows * kWeightQuants;
-constexpr size_t kGroups = kBlock / 4;  // of quants of a block
+constexpr size_t kGroups = kBlock / 4;  // of quants of 32 columns
 
-// A panel's block, its rows' lanes from `row_bytes` of each line on, loaded once for all activations.
+// Of an activation block's quants.
+int32_t sum_of(const uint8_t* x) {
+  return load<int16_t>(x + kActivationSums) + load<int16_t>(x + kActivationSums + sizeof(int16_t));
+}
+
+// A block of a panel, its rows from `lane` on, has a part for each 32 columns, which is unpacked once for all
+// activations. A part's value(x) is, in each lane, what it adds to its row's product, but for x's scale.
 template <class Lanes, class Dot>
-struct PanelQ4_0 {
+class PanelQ4_0 {
   using Ints = typename Lanes::Ints;
-  static constexpr size_t kBytes = kPanelRows * kQ4_0BlockBytes;
-  Ints nibbles[kGroups];
 
-  explicit PanelQ4_0(const uint8_t* lines) {
+ public:
+  static constexpr size_t kElements = kBlock;
+  static constexpr size_t kBytes = kPanelRows * kQ4_0BlockBytes;
+
+  PanelQ4_0(const uint8_t* block, size_t lane) : block_(block), lane_(lane) {}
+
+  struct Part {
+    Ints nibbles[kGroups];
+    typename Lanes::Floats d;
+
+    typename Lanes::Floats value(const uint8_t* x) const {
+      Ints sums = Dot::nibbles_zero();
+      for (size_t g = 0; g < kGroups; ++g) {
+        sums = Dot::add_nibbles(sums, nibbles[g], Lanes::splat4(x + kActivationQuants + 4 * g));
+      }
+      const Ints zeros = Lanes::splat(8 * sum_of(x));
+      return Lanes::multiply(d, Lanes::to_floats(Lanes::subtract(Dot::nibbles_done(sums), zeros)));
+    }
+  };
+
+  template <size_t>
+  Part part() const {
+    const uint8_t* from = block_ + kPanelRows * kWeightQuants + lane_ * kPanelPiece;
+    Part part;
     for (size_t g = 0; g < kGroups / 2; ++g) {
-      const Ints both = Lanes::load_ints(lines + g * kLineBytes);
-      nibbles[g] = Lanes::low_nibbles(both);
-      nibbles[g + kGroups / 2] = Lanes::high_nibbles(both);
+      const Ints both = Lanes::load_ints(from + g * kPanelRows * kPanelPiece);
+      part.nibbles[g] = Lanes::low_nibbles(both);
+      part.nibbles[g + kGroups / 2] = Lanes::high_nibbles(both);
     }
+    part.d = Lanes::load_halves(block_ + lane_ * kWeightQuants);
+    return part;
   }
-  // Each lane: its row's integer.
-  Ints dot(const uint8_t* x) const {
-    Ints sums = Dot::nibbles_zero();
-    for (size_t g = 0; g < kGroups; ++g) {
-      sums = Dot::add_nibbles(sums, nibbles[g], Lanes::splat4(x + kActivationQuants + 4 * g));
-    }
-    return Lanes::subtract(Dot::nibbles_done(sums), Lanes::splat(8 * load<int32_t>(x + kActivationSum)));
-  }
+
+ private:
+  const uint8_t* block_;
+  size_t lane_;
 };
 
 template <class Lanes, class Dot>
-struct PanelQ8_0 {
+class PanelQ8_0 {
   using Ints = typename Lanes::Ints;
-  static constexpr size_t kBytes = kPanelRows * kQ8_0BlockBytes;
-  Ints bytes[kGroups];
 
-  explicit PanelQ8_0(const uint8_t* lines) {
-    for (size_t g = 0; g < kGroups; ++g) bytes[g] = Lanes::load_ints(lines + g * kLineBytes);
-  }
-  Ints dot(const uint8_t* x) const {
-    Ints sums = Lanes::splat(-Dot::kByteZero * load<int32_t>(x + kActivationSum));
-    for (size_t g = 0; g < kGroups; ++g) {
-      sums = Dot::add_bytes(sums, bytes[g], Lanes::splat4(x + kActivationQuants + 4 * g));
+ public:
+  static constexpr size_t kElements = kBlock;
+  static constexpr size_t kBytes = kPanelRows * kQ8_0BlockBytes;
+
+  PanelQ8_0(const uint8_t* block, size_t lane) : block_(block), lane_(lane) {}
+
+  struct Part {
+    Ints bytes[kGroups];
+    typename Lanes::Floats d;
+
+    typename Lanes::Floats value(const uint8_t* x) const {
+      Ints sums = Lanes::splat(-Dot::kByteZero * sum_of(x));
+      for (size_t g = 0; g < kGroups; ++g) {
+        sums = Dot::add_bytes(sums, bytes[g], Lanes::splat4(x + kActivationQuants + 4 * g));
+      }
+      return Lanes::multiply(d, Lanes::to_floats(sums));
     }
-    return sums;
+  };
+
+  template <size_t>
+  Part part() const {
+    const uint8_t* from = block_ + kPanelRows * kWeightQuants + lane_ * kPanelPiece;
+    Part part;
+    for (size_t g = 0; g < kGroups; ++g) part.bytes[g] = Lanes::load_ints(from + g * kPanelRows * kPanelPiece);
+    part.d = Lanes::load_halves(block_ + lane_ * kWeightQuants);
+    return part;
   }
+
+ private:
+  const uint8_t* block_;
+  size_t lane_;
 };
 
 template <class Lanes>
@@ -77,9 +119,35 @@ struct F64Sums {
 // cores read Q4_0 panels at 31 GB/s without asking, at 50 GB/s from 1 to 2 KiB ahead, where plain reads get 55 to 66.
 constexpr size_t kAheadBytes = 1536;
 
+// A block's parts read its pieces in another order than they lie in: with the first part all of it must be there.
+template <class Block>
+constexpr size_t kAheadOf = Block::kBytes > kAheadBytes ? Block::kBytes : kAheadBytes;
+
 // Vectors that a panel's rows fill.
 template <class Lanes>
 constexpr size_t kPanelVectors = kPanelRows / Lanes::kWidth;
+
+template <size_t I>
+struct Index {};
+
+// Calls visit(Index<part>) for each 32 columns of a block.
+template <class Block, size_t Sub = 0, class Visit>
+[[gnu::always_inline]] inline void for_each_part(const Visit& visit) {
+  if constexpr (Sub < Block::kElements / kBlock) {
+    visit(Index<Sub>{});
+    for_each_part<Block, Sub + 1>(visit);
+  }
+}
+
+// Asks for a part's share of a block's lines.
+template <class Block, size_t Sub>
+void ask_ahead(const uint8_t* block) {
+  constexpr size_t kParts = Block::kElements / kBlock;
+  constexpr size_t kLines = (Block::kBytes + kLine - 1) / kLine;
+  for (size_t line = Sub * kLines / kParts; line < (Sub + 1) * kLines / kParts; ++line) {
+    _mm_prefetch(block + kAheadOf<Block> + line * kLine, _MM_HINT_T0);
+  }
+}
 
 // P panels, V vectors of each from lane `lane` on, by X rows of activations.
 template <class Lanes, template <class> class Sums, class Block, size_t P, size_t V, size_t X>
@@ -88,22 +156,34 @@ void panel_tile(const uint8_t* panel, size_t stride, size_t lane, const Activati
   const uint8_t* from[X];
   for (size_t j = 0; j < X; ++j) from[j] = row_of(x, first + j);
   Sums<Lanes> sums[P][V][X];
-  for (size_t b = 0; b < cols / kBlock; ++b) {
-    for (size_t p = 0; p < P; ++p) {
-      const uint8_t* at = panel + p * stride + b * Block::kBytes;
-      if constexpr (X == 1) {
-        for (size_t i = 0; i < Block::kBytes; i += kLine) _mm_prefetch(at + kAheadBytes + i, _MM_HINT_T0);
+  for (size_t i = 0, offset = 0; i < cols; i += Block::kElements, offset += Block::kBytes) {
+    const size_t x_offset = i / kBlock * kActivationBytes;
+    const auto add = [&]<size_t Sub>(Index<Sub>, const Block& block, size_t p, size_t v) {
+      if (X == 1 && v == 0) ask_ahead<Block, Sub>(panel + p * stride + offset);
+      const auto part = block.template part<Sub>();
+      for (size_t j = 0; j < X; ++j) {
+        const uint8_t* quants = from[j] + x_offset + Sub * kActivationBytes;
+        sums[p][v][j].add(Lanes::multiply(Lanes::splat(load<float>(quants)), part.value(quants)));
       }
-      for (size_t v = 0; v < V; ++v) {
-        const size_t first_lane = lane + v * Lanes::kWidth;
-        const Block block(at + kPanelScaleBytes + first_lane * 4);
-        const auto d = Lanes::load_halves(at + first_lane * kWeightQuants);
-        for (size_t j = 0; j < X; ++j) {
-          const uint8_t* quants = from[j] + b * kActivationBytes;
-          const auto value = Lanes::multiply(d, Lanes::to_floats(block.dot(quants)));
-          sums[p][v][j].add(Lanes::multiply(Lanes::splat(load<float>(quants)), value));
+    };
+    const auto block_at = [&](size_t p, size_t v) {
+      return Block(panel + p * stride + offset, lane + v * Lanes::kWidth);
+    };
+    if constexpr (Block::kElements == kBlock) {
+      for (size_t p = 0; p < P; ++p) {
+        for (size_t v = 0; v < V; ++v) add(Index<0>{}, block_at(p, v), p, v);
+      }
+    } else {
+      Block blocks[P][V];
+      for (size_t p = 0; p < P; ++p) {
+        for (size_t v = 0; v < V; ++v) blocks[p][v] = block_at(p, v);
+      }
+      // Part after part, so that lines are asked for evenly.
+      for_each_part<Block>([&](auto part) {
+        for (size_t p = 0; p < P; ++p) {
+          for (size_t v = 0; v < V; ++v) add(part, blocks[p][v], p, v);
         }
-      }
+      });
     }
   }
   for (size_t p = 0; p < P; ++p) {

@@ -2,9 +2,9 @@
 #pragma once
 
 #include "activations.h"
-#include "block_sums.h"
 #include "exponentials.h"
 #include "integer_sums.h"
+#include "k_quant_panels.h"
 
 namespace thermocline {
 namespace {
@@ -19,13 +19,19 @@ constexpr Kernels table(InstructionSet set) {
                         multiply_float_rows<Lanes, BF16>, multiply_block_rows<F32Sums, RowsQ4_K<RowDot>>,
                         multiply_block_rows<F32Sums, RowsQ5_K<RowDot>>, multiply_block_rows<F32Sums, RowsQ6_K<RowDot>>},
       .multiply_panels = {nullptr, nullptr, multiply_panels<Lanes, F32Sums, PanelQ8_0<Lanes, PanelDot>>,
-                          multiply_panels<Lanes, F32Sums, PanelQ4_0<Lanes, PanelDot>>},
+                          multiply_panels<Lanes, F32Sums, PanelQ4_0<Lanes, PanelDot>>, nullptr,
+                          multiply_panels<Lanes, F32Sums, PanelQ4_K<Lanes, PanelDot>>,
+                          multiply_panels<Lanes, F32Sums, PanelQ5_K<Lanes, PanelDot>>,
+                          multiply_panels<Lanes, F32Sums, PanelQ6_K<Lanes, PanelDot>>},
       .add_rows_f64 = {add_float_rows_f64<Lanes, F32>, add_float_rows_f64<Lanes, F16>,
                        multiply_block_rows<F64Sums, RowsQ8_0<RowDot>>, multiply_block_rows<F64Sums, RowsQ4_0<RowDot>>,
                        add_float_rows_f64<Lanes, BF16>, multiply_block_rows<F64Sums, RowsQ4_K<RowDot>>,
                        multiply_block_rows<F64Sums, RowsQ5_K<RowDot>>, multiply_block_rows<F64Sums, RowsQ6_K<RowDot>>},
       .add_panels_f64 = {nullptr, nullptr, multiply_panels<Lanes, F64Sums, PanelQ8_0<Lanes, PanelDot>>,
-                         multiply_panels<Lanes, F64Sums, PanelQ4_0<Lanes, PanelDot>>},
+                         multiply_panels<Lanes, F64Sums, PanelQ4_0<Lanes, PanelDot>>, nullptr,
+                         multiply_panels<Lanes, F64Sums, PanelQ4_K<Lanes, PanelDot>>,
+                         multiply_panels<Lanes, F64Sums, PanelQ5_K<Lanes, PanelDot>>,
+                         multiply_panels<Lanes, F64Sums, PanelQ6_K<Lanes, PanelDot>>},
       .accumulate = {accumulate_floats<Lanes, F32>, accumulate_floats<Lanes, F16>,
                      accumulate_blocks<Lanes, PanelDot, BlockQ8_0>, accumulate_blocks<Lanes, PanelDot, BlockQ4_0>,
                      accumulate_floats<Lanes, BF16>, accumulate_blocks<Lanes, PanelDot, BlockQ4_K>,
