@@ -16,6 +16,7 @@ test("nothing given: the bundled model, whatever device there is, one CPU execut
   expect(parse()).toEqual({
     modelPath: bundledModelPath(),
     activation: null,
+    predictor: "auto",
     gpu: "auto",
     vramBudgetBytes: null,
     cpuExecutors: 1,
@@ -32,13 +33,25 @@ test("nothing given: the bundled model, whatever device there is, one CPU execut
 test("everything given", () => {
   expect(
     parse(
-      ...["--model", "a.gguf", "--activation", "silu", "--gpu", "host", "--vram-budget", "1.5GiB"],
+      ...[
+        "--model",
+        "a.gguf",
+        "--activation",
+        "silu",
+        "--predictor",
+        "-2.5",
+        "--gpu",
+        "host",
+        "--vram-budget",
+        "1.5GiB",
+      ],
       ...["--cpu-executors", "3", "--threads", "12", "--no-repack", "--ctx", "512", "--slots", "8"],
       ...["--otlp-endpoint", "http://127.0.0.1:4317", "--trace-ratio", "0.25"],
     ),
   ).toEqual({
     modelPath: "a.gguf",
     activation: "silu",
+    predictor: { threshold: -2.5 },
     gpu: "host",
     vramBudgetBytes: 1.5 * 1024 ** 3,
     cpuExecutors: 3,
@@ -52,8 +65,22 @@ test("everything given", () => {
   });
 });
 
+test.each([
+  ["auto", "auto"],
+  ["on", "on"],
+  ["off", "off"],
+  ["0", { threshold: 0 }],
+  ["-1e30", { threshold: -1e30 }],
+  ["+.5", { threshold: 0.5 }],
+])("--predictor %s", (text, use) => {
+  expect(parse("--predictor", text).predictor).toEqual(use);
+});
+
 describe("a value out of its range is refused with the option, the value and the range", () => {
   test.each([
+    ["--predictor", "maybe", /^--predictor is "maybe"; give auto, on, off, or a number, such as -2\.5$/],
+    ["--predictor", "1e39", /^--predictor is "1e39"/],
+    ["--predictor", "-", /^--predictor is "-"/],
     ["--cpu-executors", "0", /^--cpu-executors is "0"; give a whole number from 1 to 64$/],
     ["--cpu-executors", "65", /from 1 to 64$/],
     ["--threads", "two", /^--threads is "two"; give a whole number from 1 to 1024$/],
