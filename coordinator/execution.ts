@@ -23,6 +23,8 @@ export interface ModelOptions {
   modelPath: string;
   /** null takes the file's own. */
   activation: Activation | null;
+  /** Gates below it count as 0; null takes the file's own. */
+  reluThreshold: number | null;
   predictor: PredictorUse;
 }
 

@@ -16,7 +16,7 @@ const MOST_TOKENS_A_SEQUENCE = 32;
 /** Shares of a layer's neurons, means over all tokens. */
 export interface LayerActivity {
   layer: number;
-  /** Gates above zero; 1 where the activation leaves none out. */
+  /** Neurons whose gates fire; 1 where the activation leaves none out. */
   firing: number;
   predictor: {
     /** What it takes for active. */

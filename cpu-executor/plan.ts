@@ -106,6 +106,7 @@ function toShape(shape: WireShape): ModelShape {
     ropeScale: shape.ropeScale,
     ropeDims: shape.ropeDims,
     activation: known(ACTIVATIONS, shape.activation, "shape.activation"),
+    reluThreshold: shape.reluThreshold,
     predictorThreshold: shape.predictorThreshold,
   };
 }

@@ -155,6 +155,11 @@ export interface ModelShape {
   /** Leading dimensions of a head that are rotated; adjacent pairs, as GGUF's llama has them. */
   ropeDims: number;
   activation: Activation;
+  /**
+   * Under the ReLUs a neuron fires when its gate is above 0 and at least this (FATReLU; `relu2` asks no more of up than
+   * to be above 0). 0 is plain ReLU, and all that SiLU allows.
+   */
+  reluThreshold: number;
   /** Logit from which the predictor takes a neuron to be active. */
   predictorThreshold: number;
 }

@@ -129,6 +129,7 @@ function describeModel(model: Model, limits: StepLimits): MessageInitShape<typeo
     contextLength: limits.contextLength,
     slots: limits.slots,
     activation: shape.activation,
+    reluThreshold: shape.reluThreshold,
     hasPredictor,
     parameters: BigInt(parameters),
     fileBytes: BigInt(fileBytes),

@@ -64,7 +64,7 @@ export function inspectFile(file: GgufFile): InspectReport {
   const { path, fileBytes, format, version, alignment, dataOffset } = file;
   const model = attempt(() => modelOf(file, { activation: null }));
   const tokenizer = attempt(() => loadTokenizer(file));
-  const activation = attempt(() => decideActivation(file, null));
+  const activation = attempt(() => decideActivation(file, {}));
   const tensors = [...file.tensors.values()].map(
     ({ name, type, dims, offset, bytes }): ReportedTensor => ({
       name,

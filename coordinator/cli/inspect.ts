@@ -52,7 +52,11 @@ function overview(report: InspectReport): string[][] {
     ["architecture", report.architecture === "" ? "(none)" : abbreviate(report.architecture)],
   ];
   if (report.synthetic) rows.push(["synthetic", "yes: its weights are random, its text means nothing"]);
-  if (activation !== null) rows.push(["activation", `${activation.activation}: ${activation.reason}`]);
+  if (activation !== null) {
+    const { reason, reluThreshold } = activation;
+    const threshold = reluThreshold > 0 ? `, threshold ${scalarText("float32", reluThreshold)}` : "";
+    rows.push(["activation", `${activation.activation}${threshold}: ${reason}`]);
+  }
   if (model !== null) {
     const { layers, embd, heads, headDim, kvHeads, ff, vocab } = model.shape;
     rows.push(

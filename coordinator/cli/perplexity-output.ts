@@ -52,6 +52,7 @@ export function reportJson(report: PerplexityReport, estimate: Perplexity): stri
   const values = {
     model: model.path,
     activation: model.shape.activation,
+    reluThreshold: model.shape.reluThreshold,
     predictorThreshold: model.hasPredictor ? model.shape.predictorThreshold : null,
     contextLength,
     windows,

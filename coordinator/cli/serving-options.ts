@@ -33,6 +33,10 @@ function addModelOptions(command: Command): Command {
         "relu2",
         "silu",
       ]),
+    )
+    .option(
+      "--relu-threshold <t>",
+      "overrides the file's: gates below it count as 0 (FATReLU); 0 is plain ReLU",
     );
   return addPredictorOption(command);
 }
@@ -49,10 +53,14 @@ export function addServingOptions(command: Command): Command {
     .option("--trace-ratio <share>", "share of requests to trace, 0 to 1", String(DEFAULT_TRACE_RATIO));
 }
 
+/** Beyond any gate. */
+const MOST_RELU_THRESHOLD = 1e6;
+
 /** The shape behind {@link addExecutionOptions}, for schemas of commands that have more options. */
 export const EXECUTION_SCHEMA = {
   model: z.string().nullable().default(null),
   activation: z.enum(["relu", "relu2", "silu"]).nullable().default(null),
+  reluThreshold: decimal("--relu-threshold", 0, MOST_RELU_THRESHOLD).nullable().default(null),
   predictor: predictorUse(),
   gpu: z.enum(["auto", "cuda", "host", "off"]),
   vramBudget: z.string().nullable().default(null),
@@ -90,6 +98,7 @@ export function executionOptions(options: z.infer<z.ZodObject<typeof EXECUTION_S
   return {
     modelPath: options.model ?? bundledModelPath(),
     activation: options.activation,
+    reluThreshold: options.reluThreshold,
     predictor: options.predictor,
     gpu: options.gpu,
     vramBudgetBytes: options.vramBudget === null ? null : parseBudget(options.vramBudget),

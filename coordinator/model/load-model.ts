@@ -1,40 +1,33 @@
 /** Turns a GGUF or PWRI file into the model the coordinator plans with. */
 import { basename, resolve } from "node:path";
-import type { Activation } from "../../native/index.js";
-import { decideActivation } from "./activation.js";
+import { type ActivationOverrides, decideActivation } from "./activation.js";
 import { type GgufFile, readGguf } from "./gguf.js";
 import type { Model } from "./model.js";
 import { collectTensors } from "./model-tensors.js";
 import { architectureOf, readShape } from "./shape.js";
 
-/** What the caller knows better than the file. */
-export interface ModelOverrides {
-  /** null takes the file's own, see {@link decideActivation}. */
-  activation: Activation | null;
-}
-
 /**
  * Reads a model's header and checks that the engines can compute it.
  *
  * @throws ThermoclineError as {@link readGguf} does, and for whatever in the file contradicts itself (DATA_LOSS) or
- *   has no engine (UNIMPLEMENTED)
+ *   has no engine (UNIMPLEMENTED), and for overrides that do not suit it (INVALID_ARGUMENT)
  */
-export async function loadModel(path: string, overrides: ModelOverrides): Promise<Model> {
+export async function loadModel(path: string, overrides: ActivationOverrides): Promise<Model> {
   return modelOf(await readGguf(resolve(path)), overrides);
 }
 
 /** The same for a header that has been read. */
-export function modelOf(file: GgufFile, overrides: ModelOverrides): Model {
+export function modelOf(file: GgufFile, overrides: ActivationOverrides): Model {
   const architecture = architectureOf(file);
   const shape = readShape(file);
-  const { activation } = decideActivation(file, overrides.activation);
+  const { activation, reluThreshold } = decideActivation(file, overrides);
   const { refs, vocab, hasPredictor, downTransposed, parameters } = collectTensors(file, shape);
   return {
     path: file.path,
     fileBytes: file.fileBytes,
     name: file.metadata.string("general.name", basename(file.path).replace(/\.[^.]*$/, "")),
     architecture,
-    shape: { ...shape, vocab, activation },
+    shape: { ...shape, vocab, activation, reluThreshold },
     trainedContextLength: file.metadata.integer(`${architecture}.context_length`),
     hasPredictor,
     downTransposed,

@@ -25,7 +25,7 @@ const NOT_PARAMETERS = /^(rope_freqs|blk\.\d+\.fc[12])\.weight$/;
  */
 export function collectTensors(
   file: GgufFile,
-  shape: Omit<ModelShape, "activation" | "vocab">,
+  shape: Omit<ModelShape, "activation" | "reluThreshold" | "vocab">,
 ): ModelTensors {
   const collector = new Collector(file);
   const { layers, embd, heads, kvHeads, headDim, ff, ropeDims } = shape;

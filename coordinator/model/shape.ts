@@ -38,12 +38,12 @@ export function architectureOf(file: GgufFile): string {
 }
 
 /**
- * Everything but the vocabulary's size, which only the embedding's rows tell for certain.
+ * Everything but the activation and the vocabulary's size, which only the embedding's rows tell for certain.
  *
  * @throws ThermoclineError DATA_LOSS for missing or contradictory sizes, UNIMPLEMENTED for a calculation the engines
  *   do not have
  */
-export function readShape(file: GgufFile): Omit<ModelShape, "activation" | "vocab"> {
+export function readShape(file: GgufFile): Omit<ModelShape, "activation" | "reluThreshold" | "vocab"> {
   const architecture = architectureOf(file);
   const { metadata } = file;
   for (const key of UNSUPPORTED_KEYS) refuse(file, `${architecture}.${key}`);

@@ -41,6 +41,7 @@ ModelShape read_shape(const Argument& shape) {
       .rope_scale = shape.field("ropeScale").float32(),
       .rope_dims = shape.field("ropeDims").uint32(),
       .activation = read_activation(shape.field("activation")),
+      .relu_threshold = shape.field("reluThreshold").float32(),
       .predictor_threshold = shape.field("predictorThreshold").float32(),
   };
 }

@@ -44,6 +44,10 @@ void check_shape(const ModelShape& shape) {
   require_finite("shape.rmsEpsilon", shape.rms_epsilon, false);
   require_finite("shape.ropeBase", shape.rope_base, true);
   require_finite("shape.ropeScale", shape.rope_scale, true);
+  require_finite("shape.reluThreshold", shape.relu_threshold, false);
+  if (shape.activation == Activation::silu && shape.relu_threshold > 0) {
+    invalid("shape.reluThreshold", "is " + std::to_string(shape.relu_threshold) + ", which means nothing to SiLU");
+  }
   if (std::isnan(shape.predictor_threshold)) invalid("shape.predictorThreshold", "is not a number");
 }
 

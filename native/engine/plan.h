@@ -25,6 +25,7 @@ struct ModelShape {
   float rms_epsilon, rope_base, rope_scale;
   uint32_t rope_dims;
   Activation activation;
+  float relu_threshold;  // gates below it count as 0 (FATReLU); 0 is plain ReLU, and all that SiLU allows
   float predictor_threshold;
 };
 

@@ -1,6 +1,6 @@
 // AVX-512 F, BW, DQ and VL with AVX-512-VNNI's products of bytes.
 #include "instruction_sets.h"
-#include "vector/lookup512.h"
+#include "vector/lanes512.h"
 #include "vector/table.h"
 
 #if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__) || \
@@ -10,6 +10,6 @@
 
 namespace thermocline {
 
-const Kernels kAvx512VnniKernels = with_lookups(table<Lanes512, DotVnni512, DotVnni256>(InstructionSet::avx512_vnni));
+const Kernels kAvx512VnniKernels = table<Lanes512, DotVnni512, DotVnni256>(InstructionSet::avx512_vnni);
 
 }  // namespace thermocline

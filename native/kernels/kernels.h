@@ -88,9 +88,10 @@ struct Kernels {
                                      double* y, size_t y_stride);
   void (*add_panels_f64[kWeightTypes])(const Panels& panels, const Activations& x, size_t cols, double* y,
                                        size_t y_stride);
-  // y[c] += the sum over rows of f32(scales[i] * rows[i][c]), in f64 likewise. A quantized weight's product is
-  // f32(f32(scale * block's scale) * quant), minus f32(scale * block's minimum) for K-quants: the same numbers in every
-  // instruction set.
+  // y[c] += the sum over rows of scales[i] * rows[i][c], in f64, sixteen rows after the other. With float weights a
+  // product is rounded to f32. With quantized ones it is exact: f32(scale * block's scale), to kSumBits significant
+  // bits, times the quant; for K-quants less f32(scale * block's minimum), to as many bits. Sums of the same rows that
+  // were divided or ordered in another way are then the same, as above.
   void (*accumulate[kWeightTypes])(const float* scales, const std::byte* const* rows, size_t count, double* y,
                                    size_t cols);
   // y[c] = row[c]
@@ -105,6 +106,10 @@ struct Kernels {
   // IEEE half precision, rounded to nearest even.
   void (*to_f16)(const float* x, uint16_t* y, size_t cols);
 };
+
+// How accumulate() rounds and adds up.
+inline constexpr int kSumBits = 12;
+inline constexpr size_t kSumRows = 16;
 
 // The kernels of an instruction set, or nullptr if this CPU (or this build) cannot run them.
 const Kernels* kernels_for(InstructionSet set);

@@ -1,4 +1,5 @@
 // Plain C++ for any CPU: what one without AVX2 runs, and the yardstick of the other instruction sets.
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -157,19 +158,36 @@ void accumulate_floats(const float* scales, const std::byte* const* rows, size_t
   }
 }
 
+// To kSumBits significant bits, halves away from 0. What is no number stays so.
+float rounded(float value) {
+  constexpr int kDropped = std::numeric_limits<float>::digits - kSumBits;
+  if (!std::isfinite(value)) return value;
+  const uint32_t bits = std::bit_cast<uint32_t>(value) + (1u << (kDropped - 1));
+  return std::bit_cast<float>(bits >> kDropped << kDropped);
+}
+
+// What `count` rows of blocks add to 32 columns from c on.
 template <typename Format>
-void accumulate_blocks(const float* scales, const std::byte* const* rows, size_t count, double* y, size_t cols) {
+void add_up_blocks(const float* scales, const std::byte* const* rows, size_t count, size_t c, double* sums) {
   for (size_t i = 0; i < count; ++i) {
     const uint8_t* w = reinterpret_cast<const uint8_t*>(rows[i]);
+    const SubBlock sub = Format::unpack(w + c / Format::kElements * Format::kBytes, c % Format::kElements / kBlock);
+    const float minimum = rounded(scales[i] * (sub.minimum_d * static_cast<float>(sub.minimum)));
+    for (size_t j = 0; j < kBlock; ++j) {
+      const float scale = rounded(scales[i] * (sub.d * static_cast<float>(sub.scale[j / (kBlock / 2)])));
+      sums[j] += double{scale} * sub.quants[j];
+      if (Format::kHasMinimum) sums[j] -= double{minimum};
+    }
+  }
+}
+
+template <typename Format>
+void accumulate_blocks(const float* scales, const std::byte* const* rows, size_t count, double* y, size_t cols) {
+  for (size_t i = 0; i < count; i += kSumRows) {
     for (size_t c = 0; c < cols; c += kBlock) {
-      const SubBlock sub = Format::unpack(w + c / Format::kElements * Format::kBytes, c % Format::kElements / kBlock);
-      const float minimum = scales[i] * (sub.minimum_d * static_cast<float>(sub.minimum));
-      for (size_t j = 0; j < kBlock; ++j) {
-        const float scale = scales[i] * (sub.d * static_cast<float>(sub.scale[j / (kBlock / 2)]));
-        float product = scale * static_cast<float>(sub.quants[j]);
-        if (Format::kHasMinimum) product = product - minimum;
-        add_to(y, c + j, double{product});
-      }
+      double sums[kBlock] = {};
+      add_up_blocks<Format>(scales + i, rows + i, std::min(kSumRows, count - i), c, sums);
+      for (size_t j = 0; j < kBlock; ++j) add_to(y, c + j, sums[j]);
     }
   }
 }

@@ -66,6 +66,14 @@ TEST(shapes) {
   REFUSES(shape.rope_scale, NAN, "shape.ropeScale");
   REFUSES(shape.rope_dims, 5, "shape.ropeDims");
   REFUSES(shape.rope_dims, 18, "shape.ropeDims");
+  REFUSES(shape.relu_threshold, -0.01f, "shape.reluThreshold");
+  REFUSES(shape.relu_threshold, NAN, "shape.reluThreshold");
+  REFUSES(shape.relu_threshold, INFINITY, "shape.reluThreshold");
+  check_refused([](EnginePlan& plan) {
+    plan.shape.activation = Activation::silu;
+    plan.shape.relu_threshold = 0.01f;
+    return std::string("shape.reluThreshold");
+  });
   REFUSES(shape.predictor_threshold, NAN, "shape.predictorThreshold");
 }
 

@@ -149,10 +149,12 @@ TEST(timings_tell_one_executors_step) {
 }
 
 TEST(timings_count_neurons_and_bytes) {
-  for (const bool down_by_neuron : {true, false}) {
-    const TinyModel model({.down_by_neuron = down_by_neuron});
+  using Case = std::pair<bool, bool>;
+  for (const auto& [down_by_neuron, threshold] : {Case{true, false}, Case{false, false}, Case{true, true}}) {
+    TinyModel model({.down_by_neuron = down_by_neuron});
     const ModelShape& shape = model.recipe().shape;
     const auto tokens = test::some_tokens(model, 1);
+    if (threshold) test::set_relu_threshold(model, tokens);
     const Expected expected = Expected::of(model, tokens);
     EngineStack stack(model, model.schedule());
     stack.run_sequence(tokens, 1);

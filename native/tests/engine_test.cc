@@ -39,18 +39,31 @@ double check_model(const TinyModel& model, const std::string& what) {
   return expected.tolerance;
 }
 
-std::string describe(const Recipe& recipe) {
+std::string describe(const TinyModel& model) {
+  const Recipe& recipe = model.recipe();
   return std::string(name_of(recipe.type)) + (recipe.down_by_neuron ? " ffn_down_t" : " ffn_down") + " activation " +
-         std::to_string(static_cast<int>(recipe.shape.activation));
+         std::to_string(static_cast<int>(recipe.shape.activation)) + " threshold " +
+         std::to_string(recipe.shape.relu_threshold);
+}
+
+// Calls check(model) for each activation, and for the ReLUs with a threshold too.
+template <class Check>
+void for_each_gating(Recipe recipe, const Check& check) {
+  for (const Activation activation : {Activation::relu, Activation::relu2, Activation::silu}) {
+    recipe.shape.activation = activation;
+    for (const bool threshold : {false, true}) {
+      if (threshold && activation == Activation::silu) continue;
+      TinyModel model(recipe);
+      if (threshold) test::set_relu_threshold(model, test::some_tokens(model, kTokens));
+      check(model);
+    }
+  }
 }
 
 void check_type(WeightType type) {
   for (const bool down_by_neuron : {true, false}) {
-    for (const Activation activation : {Activation::relu, Activation::relu2, Activation::silu}) {
-      Recipe recipe{.type = type, .down_by_neuron = down_by_neuron};
-      recipe.shape.activation = activation;
-      check_model(TinyModel(recipe), describe(recipe));
-    }
+    for_each_gating({.type = type, .down_by_neuron = down_by_neuron},
+                    [](const TinyModel& model) { check_model(model, describe(model)); });
   }
 }
 
@@ -64,11 +77,8 @@ TEST(q4_0_matches_the_reference) { check_type(WeightType::q4_0); }
 TEST(ffn_alone_matches_the_reference_to_f32_rounding) {
   for (const WeightType type : {WeightType::f32, WeightType::f16}) {
     for (const bool down_by_neuron : {true, false}) {
-      for (const Activation activation : {Activation::relu, Activation::relu2, Activation::silu}) {
-        Recipe recipe{.type = type, .down_by_neuron = down_by_neuron, .attention = false};
-        recipe.shape.activation = activation;
-        CHECK(check_model(TinyModel(recipe), "FFN alone " + describe(recipe)) < 1e-4);
-      }
+      for_each_gating({.type = type, .down_by_neuron = down_by_neuron, .attention = false},
+                      [](const TinyModel& model) { CHECK(check_model(model, "FFN alone " + describe(model)) < 1e-4); });
     }
   }
 }
@@ -106,7 +116,7 @@ TEST(sizes_that_are_no_multiple_of_anything) {
 }
 
 // A threshold in the widest gap between the predictor's logits, so that rounding moves none across it.
-void set_threshold(TinyModel& model) {
+void set_predictor_threshold(TinyModel& model) {
   test::Reference reference(model, test::Rounding{});
   reference.run(test::some_tokens(model, kTokens));
   test::Vector logits = reference.predictor_logits();
@@ -115,19 +125,17 @@ void set_threshold(TinyModel& model) {
   for (size_t i = widest; i < logits.size() * 3 / 4; ++i) {
     if (logits[i + 1] - logits[i] > logits[widest + 1] - logits[widest]) widest = i;
   }
-  model.set_threshold(static_cast<float>((logits[widest] + logits[widest + 1]) / 2));
+  model.set_predictor_threshold(static_cast<float>((logits[widest] + logits[widest + 1]) / 2));
 }
 
 TEST(predictor_limits_the_neurons) {
-  for (const Activation activation : {Activation::relu, Activation::silu}) {
-    for (const bool down_by_neuron : {true, false}) {
-      Recipe recipe{.down_by_neuron = down_by_neuron, .predictor_rank = 24};
-      recipe.shape.layers = 1;
-      recipe.shape.activation = activation;
-      TinyModel model(recipe);
-      set_threshold(model);
-      check_model(model, "predictor");
-    }
+  for (const bool down_by_neuron : {true, false}) {
+    Recipe recipe{.down_by_neuron = down_by_neuron, .predictor_rank = 24};
+    recipe.shape.layers = 1;
+    for_each_gating(recipe, [](TinyModel& model) {
+      set_predictor_threshold(model);
+      check_model(model, "predictor " + describe(model));
+    });
   }
 }
 
@@ -169,7 +177,7 @@ TEST(predicted_neurons_reach_the_peers) {
   Recipe recipe{.predictor_rank = 24};
   recipe.shape.layers = 1;
   TinyModel model(recipe);
-  set_threshold(model);
+  set_predictor_threshold(model);
   const auto tokens = test::some_tokens(model, kTokens);
   EngineStack stack(model, divided(model, 3, 0, false));
   check_close(stack.run_sequence(tokens, kTokens), Expected::of(model, tokens), "predictor with peers");
@@ -219,18 +227,15 @@ TEST(threads_and_chunks_change_no_bit) {
 TEST(placements_change_no_bit) {
   for (const WeightType type : {WeightType::f32, WeightType::f16, WeightType::q8_0, WeightType::q4_0}) {
     for (const bool down_by_neuron : {true, false}) {
-      for (const Activation activation : {Activation::relu, Activation::relu2, Activation::silu}) {
-        Recipe recipe = recipe_of(type, down_by_neuron, 0);
-        recipe.shape.activation = activation;
-        const TinyModel model(recipe);
+      for_each_gating(recipe_of(type, down_by_neuron, 0), [](const TinyModel& model) {
         const auto tokens = test::some_tokens(model, 12);
         EngineStack one(model, model.schedule());
         const Logits expected = one.run_sequence(tokens, 12);
         EngineStack three(model, divided(model, 3, 2, true));
         if (three.run_sequence(tokens, 12) != expected) {
-          test::fail(__FILE__, __LINE__, describe(recipe), ": three executors give other logits than one");
+          test::fail(__FILE__, __LINE__, describe(model), ": three executors give other logits than one");
         }
-      }
+      });
     }
   }
 }

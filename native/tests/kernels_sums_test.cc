@@ -2,6 +2,9 @@
 // set.
 #include "../kernels/kernels.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "check.h"
@@ -12,20 +15,37 @@ namespace {
 
 using namespace test;
 
-// What accumulate() adds: the bits of this and no others.
-float promised_addend(WeightType type, float scale, const Bytes& row, size_t i) {
-  const StoredWeight weight = stored_at(type, row, i);
-  const float block_scale = weight.d * static_cast<float>(weight.scale);
-  const float product = (scale * block_scale) * weight.quant;
-  if (!has_minimums(type)) return product;
-  const float minimum = weight.minimum_d * static_cast<float>(weight.minimum);
-  return product - scale * minimum;
+// To kSumBits significant bits by arithmetic instead of bits, halves away from 0.
+double rounded(double value) {
+  if (value == 0 || !std::isfinite(value)) return value;
+  int exponent;
+  const double fraction = std::frexp(value, &exponent);
+  // A subnormal float has as many bits fewer.
+  const int bits = std::min(kSumBits, kSumBits + exponent - std::numeric_limits<float>::min_exponent);
+  if (bits < 0) return std::copysign(0.0, value);
+  return std::ldexp(std::round(std::ldexp(fraction, bits)), exponent - bits);
+}
+
+// What accumulate() adds: the bits of these and no others.
+double promised_product(WeightType type, float scale, const StoredWeight& weight) {
+  if (!wants_quantized_activation(type)) return scale * (weight.d * static_cast<float>(weight.scale) * weight.quant);
+  return rounded(scale * (weight.d * static_cast<float>(weight.scale))) * double{weight.quant};
 }
 
 std::vector<double> promised_sums(WeightType type, const std::vector<float>& scales, const std::vector<Bytes>& rows,
                                   std::vector<double> y) {
-  for (size_t r = 0; r < rows.size(); ++r) {
-    for (size_t i = 0; i < y.size(); ++i) y[i] += promised_addend(type, scales[r], rows[r], i);
+  for (size_t i = 0; i < y.size(); ++i) {
+    for (size_t first = 0; first < rows.size(); first += kSumRows) {
+      // Quantized weights' sums are added sixteen rows after the other.
+      const bool together = wants_quantized_activation(type);
+      double sum = together ? 0 : y[i];
+      for (size_t r = first; r < std::min(rows.size(), first + kSumRows); ++r) {
+        const StoredWeight weight = stored_at(type, rows[r], i);
+        sum += promised_product(type, scales[r], weight);
+        if (has_minimums(type)) sum -= rounded(scales[r] * (weight.minimum_d * static_cast<float>(weight.minimum)));
+      }
+      y[i] = together ? y[i] + sum : sum;
+    }
   }
   return y;
 }
@@ -72,6 +92,22 @@ TEST(sums_of_any_number_of_rows_are_those_of_one_after_the_other) {
         const auto rows = random_rows(random, type, Data::random, cols, count);
         const auto scales = random_floats(random, Data::random, count);
         check_sums(type, scales, rows, doubles_of(random_floats(random, Data::random, cols)));
+      }
+    }
+  }
+}
+
+// Scales of one batch within 2^18 of each other are summed as integers, others are not; neither may be seen.
+TEST(sums_of_rows_whose_scales_lie_far_apart_are_those_of_one_after_the_other) {
+  Random random(8);
+  for (const WeightType type : kTypes) {
+    const size_t cols = lengths(type).back();
+    for (int spread = 0; spread <= 60; ++spread) {
+      for (const float largest : {1.0f, 0x1p100f, 0x1p-90f}) {
+        const auto rows = random_rows(random, type, Data::random, cols, 5);
+        std::vector<float> scales = random_floats(random, Data::random, 5);
+        for (size_t i = 0; i < scales.size(); ++i) scales[i] *= std::ldexp(largest, i % 2 == 0 ? 0 : -spread);
+        check_sums(type, scales, rows, std::vector<double>(cols));
       }
     }
   }

@@ -68,8 +68,9 @@ class Reference {
     return logits;
   }
 
-  // (token, neuron) pairs that fired in each layer, and the predictor's logits, when there is one.
+  // (token, neuron) pairs that fired in each layer, all gates, and the predictor's logits, when there is one.
   const std::vector<uint32_t>& fired() const { return fired_; }
+  const Vector& gates() const { return gates_; }
   const Vector& predictor_logits() const { return predictor_logits_; }
 
  private:
@@ -175,15 +176,16 @@ class Reference {
   Vector feed_forward(const Vector& x) {
     const Vector h = norm(x, name("ffn_norm"));
     const Vector gate = multiply(name("ffn_gate"), h);
+    gates_.insert(gates_.end(), gate.begin(), gate.end());
     const Vector up = multiply(name("ffn_up"), h);
     Vector hidden(shape_.ff);
     fired_.resize(shape_.layers);
     const std::vector<bool> active = predict(x);
     for (size_t n = 0; n < shape_.ff; ++n) {
       if (!active[n]) continue;
-      const bool silu = shape_.activation == Activation::silu;
-      if (silu || gate[n] > 0) ++fired_[layer_];
-      hidden[n] = rounding_.f32(gated(gate[n], up[n]));
+      const bool fired = fires(gate[n]);
+      if (fired) ++fired_[layer_];
+      hidden[n] = rounding_.f32(fired ? gated(gate[n], up[n]) : 0);
     }
     if (!model_.recipe().down_by_neuron) return multiply(name("ffn_down"), hidden);
     const TinyTensor& down = model_.tensor(name("ffn_down_t"));
@@ -195,10 +197,15 @@ class Reference {
     return out;
   }
 
+  bool fires(double gate) const {
+    return shape_.activation == Activation::silu || (gate > 0 && gate >= shape_.relu_threshold);
+  }
+
+  // Of a neuron that fires.
   double gated(double gate, double up) const {
     switch (shape_.activation) {
-      case Activation::relu: return std::max(gate, 0.0) * up;
-      case Activation::relu2: return std::max(gate, 0.0) * std::max(up, 0.0);
+      case Activation::relu: return gate * up;
+      case Activation::relu2: return gate * std::max(up, 0.0);
       case Activation::silu: return gate / (1 + std::exp(-gate)) * up;
     }
     return 0;
@@ -221,8 +228,31 @@ class Reference {
   uint32_t layer_ = 0;
   std::vector<Cache> cache_;
   std::vector<uint32_t> fired_;
+  Vector gates_;
   Vector predictor_logits_;
 };
+
+// Gives the model a threshold that no gate comes near, so that rounding moves none across it. Which neurons fire in one
+// layer decides the gates of the next, so each candidate is looked at with itself in force.
+inline void set_relu_threshold(TinyModel& model, const std::vector<int32_t>& tokens) {
+  constexpr uint32_t kCandidates = 16;
+  constexpr float kLeast = 0.2f, kStep = 0.02f;  // of gates with a standard deviation of about 1
+  float best = 0;
+  double farthest = 0;
+  for (uint32_t i = 0; i < kCandidates; ++i) {
+    const float candidate = kLeast + static_cast<float>(i) * kStep;
+    model.set_relu_threshold(candidate);
+    Reference reference(model, Rounding());
+    reference.run(tokens);
+    double nearest = INFINITY;
+    for (const double gate : reference.gates()) nearest = std::min(nearest, std::abs(gate - candidate));
+    if (nearest > farthest) {
+      best = candidate;
+      farthest = nearest;
+    }
+  }
+  model.set_relu_threshold(best);
+}
 
 // What logits should be, and the largest error that rounding explains.
 struct Expected {

@@ -23,7 +23,7 @@ namespace thermocline::test {
 struct Recipe {
   ModelShape shape{.layers = 3, .embd = 96, .heads = 4, .kv_heads = 2, .head_dim = 16, .ff = 160, .vocab = 80,
                    .rms_epsilon = 1e-5f, .rope_base = 10000, .rope_scale = 1, .rope_dims = 16,
-                   .activation = Activation::relu, .predictor_threshold = 0};
+                   .activation = Activation::relu, .relu_threshold = 0, .predictor_threshold = 0};
   WeightType type = WeightType::f32;          // of every matrix without a type of its own
   std::map<std::string, WeightType> types{};  // by the name's part, such as "ffn_gate"
   bool down_by_neuron = true;
@@ -92,7 +92,8 @@ class TinyModel {
             std::vector<LayerSchedule>(recipe_.shape.layers, layer), 0};
   }
 
-  void set_threshold(float threshold) { recipe_.shape.predictor_threshold = threshold; }
+  void set_predictor_threshold(float threshold) { recipe_.shape.predictor_threshold = threshold; }
+  void set_relu_threshold(float threshold) { recipe_.shape.relu_threshold = threshold; }
 
  private:
   WeightType type_of(const std::string& name) const {

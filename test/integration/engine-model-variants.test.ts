@@ -44,6 +44,11 @@ const variants: { name: string; options: Partial<TinyModelOptions>; types: Weigh
     options: { downTransposed: false, activation: "relu2" },
     types: ["f32", "f16", "q8_0", "q4_0"],
   },
+  {
+    name: "neurons with a threshold, down-projection one row an output",
+    options: { downTransposed: false, reluThreshold: 0.25 },
+    types: ["f32", "q4_0"],
+  },
   { name: "a head of its own", options: { tied: false }, types: ["f16", "q8_0"] },
   { name: "heads wider than the residual's share", options: { headDim: 32 }, types: ["f32", "q8_0"] },
   { name: "as many key/value heads as heads", options: { kvHeads: 4 }, types: ["f32"] },
@@ -92,16 +97,27 @@ describe.each(variants.flatMap(({ types, ...variant }) => types.map((type) => ({
 );
 
 /**
- * A predictor's decision near its threshold may fall either way; random rounding makes it fall either way too, so the
- * limits allow for as many turned decisions as the formats explain.
+ * A predictor's decision near its threshold may fall either way, as may a gate's near its own; random rounding makes
+ * it fall either way too, so the limits allow for as many turned decisions as the formats explain.
  */
-describe.each<WeightType>(["f32", "f16", "q8_0", "q4_0"])("predictor of %s weights", (type) => {
+describe.each<[WeightType, number]>([
+  ["f32", 0],
+  ["f32", 0.25],
+  ["f16", 0],
+  ["q8_0", 0],
+  ["q4_0", 0],
+  ["q4_0", 0.25],
+])("predictor of %s weights, gates with a threshold of %d", (type, reluThreshold) => {
   let model: Model;
   let oracle: OracleModel;
   let tolerance: Tolerance;
   let plain: Float32Array[];
   beforeAll(async () => {
-    model = await writeTinyModel(join(folder, `predictor-${type}.gguf`), { type, predictorRank: 32 });
+    model = await writeTinyModel(join(folder, `predictor-${type}-${reluThreshold}.gguf`), {
+      type,
+      reluThreshold,
+      predictorRank: 32,
+    });
     oracle = readOracleModel(model);
     tolerance = Tolerance.ofMachine(oracle, sequences, (draws) => new EngineRounding(draws));
     plain = await logitsOf(model, placement(TINY, "one CPU executor"));

@@ -42,6 +42,7 @@ const CONTEXT = 16;
 const OPTIONS: PerplexityOptions = {
   modelPath: bundledModelPath(),
   activation: null,
+  reluThreshold: null,
   predictor: "auto",
   gpu: "off",
   vramBudgetBytes: null,

@@ -112,6 +112,7 @@ test("a plan's faults are named by their paths", () => {
     ["shape", { ...plan, shape: null }, OPTIONS],
     ["shape.layers", { ...plan, shape: { ...plan.shape, layers: -1 } }, OPTIONS],
     ["shape.ropeBase", { ...plan, shape: { ...plan.shape, ropeBase: "1e4" } }, OPTIONS],
+    ["shape.reluThreshold", { ...plan, shape: { ...plan.shape, reluThreshold: -1 } }, OPTIONS],
     ["shape.activation", { ...plan, shape: { ...plan.shape, activation: "gelu" } }, OPTIONS],
     ["tensors", { ...plan, tensors: {} }, OPTIONS],
     ["tensors[1].type", { ...plan, tensors: [tensor, { ...tensor, type: "q5_0" }] }, OPTIONS],

@@ -5,7 +5,7 @@
  * RMSNorm (Zhang and Sennrich 2019), rotary embedding of adjacent pairs (Su et al. 2021), grouped-query attention
  * (Ainslie et al. 2023), gated FFN (Shazeer 2020) with an optional activation predictor.
  */
-import type { Activation } from "../../native/index.js";
+import type { ModelShape } from "../../native/index.js";
 import type { Matrix, OracleLayer, OracleModel } from "./model.js";
 import { exact, type Rounding } from "./rounding.js";
 
@@ -122,21 +122,25 @@ function feedForward(
   const normed = rmsNorm(residual, layer.ffnNorm, shape.rmsEpsilon, rounding);
   const [gate, up] = multiplyAll([layer.gate, layer.up], normed, rounding);
   const active = predict(layer, residual, shape.predictorThreshold, rounding);
-  const hidden = gate.map((g, i) =>
-    active(i) ? rounding.value(gated(shape.activation, g, at(up, i), rounding)) : 0,
-  );
+  const hidden = gate.map((g, i) => (active(i) ? rounding.value(gated(shape, g, at(up, i), rounding)) : 0));
   return multiply(layer.down, rounding.neurons(hidden, layer.down.type, layer.downByNeuron), rounding);
 }
 
-function gated(activation: Activation, gate: number, up: number, rounding: Rounding): number {
+function gated(shape: ModelShape, gate: number, up: number, rounding: Rounding): number {
+  const { activation, reluThreshold } = shape;
   switch (activation) {
     case "relu":
-      return Math.max(gate, 0) * up;
+      return fatRelu(gate, reluThreshold) * up;
     case "relu2":
-      return Math.max(gate, 0) * Math.max(up, 0);
+      return fatRelu(gate, reluThreshold) * Math.max(up, 0);
     case "silu":
       return rounding.value(gate / rounding.value(1 + rounding.exp(-gate))) * up;
   }
+}
+
+/** Equation 3 of Song et al. 2024 (ProSparse); ReLU with a threshold of 0. */
+function fatRelu(x: number, threshold: number): number {
+  return x >= threshold ? Math.max(x, 0) : 0;
 }
 
 /** Whether neuron i is to be computed. The predictor sees the residual before the FFN's norm. */

@@ -32,6 +32,7 @@ export function fakePlan(executor: number = 0, executors: ExecutorKind[] = ["cpu
       ropeScale: 0.5,
       ropeDims: 8,
       activation: "relu2",
+      reluThreshold: 0.125,
       predictorThreshold: -0.25,
     },
     tensors: [

@@ -30,6 +30,7 @@ export const TEST_MODEL = {
     ropeScale: 1,
     ropeDims: 16,
     activation: "relu",
+    reluThreshold: 0.25,
     predictorThreshold: 0,
   },
   trainedContextLength: 2048,

@@ -1,5 +1,5 @@
 /** Writes small random llama-architecture models: complete GGUF files with a vocabulary, seeded, of any weight type. */
-import { ACTIVATION_KEY } from "../../coordinator/model/activation.js";
+import { ACTIVATION_KEY, RELU_THRESHOLD_KEY } from "../../coordinator/model/activation.js";
 import type { GgufValue } from "../../coordinator/model/gguf-metadata.js";
 import { writeGguf } from "../../coordinator/model/gguf-writer.js";
 import { loadModel } from "../../coordinator/model/load-model.js";
@@ -14,6 +14,7 @@ export interface TinyModelOptions {
   seed: number;
   type: WeightType;
   activation: Activation;
+  reluThreshold: number;
   layers: number;
   embd: number;
   heads: number;
@@ -36,6 +37,7 @@ export const TINY: TinyModelOptions = {
   seed: 1,
   type: "f32",
   activation: "relu",
+  reluThreshold: 0,
   layers: 3,
   embd: 64,
   heads: 4,
@@ -143,6 +145,9 @@ function metadata(options: TinyModelOptions): [string, GgufValue][] {
     ["llama.rope.freq_base", float32(10_000)],
     ["llama.vocab_size", uint32(TINY_VOCAB)],
     [ACTIVATION_KEY, { type: "string", value: options.activation }],
+    ...(options.reluThreshold === 0
+      ? []
+      : [[RELU_THRESHOLD_KEY, float32(options.reluThreshold)] as [string, GgufValue]]),
     ...tinyVocabulary(),
   ];
 }

@@ -92,6 +92,7 @@ describe.each(PROTOCOLS)("%s", (_name, transport) => {
     expect(await client().getModel({})).toMatchObject({
       name: "test model",
       activation: "relu",
+      reluThreshold: 0.25,
       contextLength: 2000,
       trainedContextLength: 2048,
       slots: 4,

@@ -50,9 +50,14 @@ describe("a folder that cannot be converted", () => {
     [
       "an unknown activation",
       { hidden_act: "gelu" },
-      'hidden_act "gelu" has no engine yet; supported: relu, silu',
+      'hidden_act "gelu" has no engine yet; supported: relu, fatrelu, silu',
     ],
-    ["a shifted ReLU", { hidden_act: "fatrelu" }, 'hidden_act "fatrelu"'],
+    ["a shifted ReLU", { hidden_act: "shiftrelu" }, 'hidden_act "shiftrelu"'],
+    [
+      "a sparse architecture without a threshold",
+      { architectures: ["SparseLlamaForCausalLM"] },
+      "the architecture SparseLlamaForCausalLM has no engine yet; supported: LlamaForCausalLM, MistralForCausalLM",
+    ],
     ["another architecture", { architectures: ["OPTForCausalLM"] }, "the architecture OPTForCausalLM"],
     ["biases", { attention_bias: true }, "attention_bias or mlp_bias"],
     ["a sliding window", { sliding_window: 64 }, "sliding_window 64"],
@@ -85,6 +90,21 @@ describe("a folder that cannot be converted", () => {
   it.each([
     ["a config that is no JSON", { files: { "config.json": Buffer.from("{") } }, "is not valid JSON"],
     ["a config without a width", { config: { hidden_size: null } }, "hidden_size"],
+    [
+      "FATReLU without a threshold",
+      { config: { hidden_act: "fatrelu" } },
+      'hidden_act is "fatrelu", and its threshold hidden_act_param is missing',
+    ],
+    [
+      "a negative threshold",
+      { config: { hidden_act: "fatrelu", hidden_act_param: -0.01 } },
+      "hidden_act_param is -0.01 where 0 or a positive number belongs",
+    ],
+    [
+      "a threshold in words",
+      { config: { hidden_act: "fatrelu", hidden_act_param: "0.01" } },
+      "hidden_act_param",
+    ],
     ["a tensor of another shape", { config: { intermediate_size: 96 } }, "has the shape [64, 32]"],
     [
       "too few layers",

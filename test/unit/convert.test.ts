@@ -100,6 +100,7 @@ describe("a converted folder", () => {
       ropeScale: 1,
       ropeDims: 8,
       activation: "relu",
+      reluThreshold: 0,
       predictorThreshold: 0,
     });
     expect(model).toMatchObject({ name: "shape", trainedContextLength: 128, downTransposed: true });
@@ -130,6 +131,24 @@ describe("a converted folder", () => {
     const down = given(weights, "model.layers.0.mlp.down_proj.weight");
     expect(await valuesIn(model, "blk.0.ffn_down_t.weight")).toEqual(transposed(down, 32, 64));
     expect(tensorOf(model, "blk.0.ffn_down_t.weight")).toMatchObject({ rows: 64, cols: 32 });
+  });
+
+  it("with FATReLU, as ProSparse has it, is a ReLU model with a threshold", async () => {
+    const config = {
+      ...HF_CONFIG,
+      architectures: ["SparseLlamaForCausalLM"],
+      hidden_act: "fatrelu",
+      hidden_act_param: 0.01,
+    };
+    const model = await convert(writeHfModel(join(folder, "fatrelu"), config, weights), "f32");
+    expect(model.shape).toMatchObject({ activation: "relu", reluThreshold: Math.fround(0.01) });
+    expect(model.downTransposed).toBe(true);
+    const { metadata } = model.file;
+    expect(metadata.string("thermocline.feed_forward.activation")).toBe("relu");
+    expect(metadata.get("thermocline.feed_forward.relu_threshold")).toEqual({
+      type: "float32",
+      value: Math.fround(0.01),
+    });
   });
 
   it("stores the down-projection of a SiLU model as llama.cpp does", async () => {

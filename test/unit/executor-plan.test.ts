@@ -28,6 +28,7 @@ test("the digest says whether the memory's contents are the same", () => {
     { ...fakePlan(), contextLength: 65 },
     { ...fakePlan(), maxRows: 17 },
     { ...fakePlan(), shape: { ...fakePlan().shape, activation: "silu" as const } },
+    { ...fakePlan(), shape: { ...fakePlan().shape, reluThreshold: 0 } },
     { ...fakePlan(), tensors: fakePlan().tensors.slice(1) },
     { ...fakePlan(), schedule: { ...fakePlan().schedule, head: 0 } },
   ].map((plan) => digest(plan));

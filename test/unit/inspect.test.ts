@@ -121,6 +121,11 @@ describe("thermocline inspect", () => {
     expect(await output(path)).toContain("PowerInfer's PWRI, version 3");
   });
 
+  it("shows a threshold of the activation", async () => {
+    const { path } = await writeTinyModel(join(folder, "threshold.gguf"), { reluThreshold: 0.01 });
+    expect(await output(path)).toContain("activation       relu, threshold 0.01: metadata key");
+  });
+
   it("rejects with a sentence for a file that is not there", async () => {
     await expect(output(join(folder, "absent.gguf"))).rejects.toMatchObject({ code: "NOT_FOUND" });
   });

@@ -1,6 +1,10 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { ACTIVATION_KEY } from "../../coordinator/model/activation.js";
+import {
+  ACTIVATION_KEY,
+  type ActivationOverrides,
+  RELU_THRESHOLD_KEY,
+} from "../../coordinator/model/activation.js";
 import { type GgufFile, readGguf } from "../../coordinator/model/gguf.js";
 import { GgufMetadata, type GgufValue } from "../../coordinator/model/gguf-metadata.js";
 import { loadModel, modelOf } from "../../coordinator/model/load-model.js";
@@ -127,6 +131,60 @@ describe("the activation", () => {
     const set = { "llama.hidden_activation": string("gelu") };
     const file = await header({}, { set });
     expect(() => load(file)).toThrow('llama.hidden_activation is "gelu"; supported: relu, relu2, silu');
+  });
+});
+
+describe("the ReLU threshold", () => {
+  const threshold = (value: number) => ({ [RELU_THRESHOLD_KEY]: float32(Math.fround(value)) });
+  const relu = { [ACTIVATION_KEY]: string("relu") };
+  const silu = { [ACTIVATION_KEY]: string("silu") };
+  const stored = async (set: Record<string, GgufValue>, given: ActivationOverrides = {}) =>
+    modelOf(await header({}, { set }), given).shape;
+
+  it.each<[number, string, Record<string, GgufValue>, ActivationOverrides]>([
+    [0, "nothing says another", relu, {}],
+    [0.01, "the file says so", { ...relu, ...threshold(0.01) }, {}],
+    [0.02, "the caller says so", { ...relu, ...threshold(0.01) }, { reluThreshold: 0.02 }],
+    [0, "the caller wants plain ReLU", { ...relu, ...threshold(0.01) }, { reluThreshold: 0 }],
+    [0.01, "the caller wants ReLU on up too", { ...relu, ...threshold(0.01) }, { activation: "relu2" }],
+    [0, "the caller wants SiLU", { ...relu, ...threshold(0.01) }, { activation: "silu" }],
+    [0, "a SiLU model says so", { ...silu, ...threshold(0) }, {}],
+  ])("is %d when %s", async (value, _, set, given) => {
+    expect((await stored(set, given)).reluThreshold).toBe(Math.fround(value));
+  });
+
+  it.each<[string, Record<string, GgufValue>, string]>([
+    ["negative", { ...relu, ...threshold(-1) }, "relu_threshold is -1 where 0 or a positive number belongs"],
+    ["no number", { ...relu, ...threshold(Number.NaN) }, "NaN where a finite number belongs"],
+    [
+      "no float32",
+      { ...relu, [RELU_THRESHOLD_KEY]: { type: "float64", value: 1e39 } },
+      "is 1e+39 where 0 or a positive number belongs",
+    ],
+    [
+      "beside SiLU",
+      { ...silu, ...threshold(0.5) },
+      "is 0.5 where the activation is silu, which has no threshold",
+    ],
+  ])("in a file that is %s is DATA_LOSS", async (_, set, message) => {
+    const file = await header({}, { set });
+    expect(() => load(file)).toThrow(expect.objectContaining({ code: "DATA_LOSS" }));
+    expect(() => load(file)).toThrow(message);
+  });
+
+  it.each<[string, ActivationOverrides, string]>([
+    ["negative", { reluThreshold: -0.01 }, "the ReLU threshold is -0.01; give 0 or a positive number"],
+    ["no number", { reluThreshold: Number.NaN }, "the ReLU threshold is NaN"],
+    ["no float32", { reluThreshold: 1e39 }, "the ReLU threshold is 1e+39"],
+    [
+      "beside SiLU",
+      { activation: "silu", reluThreshold: 0.01 },
+      "its activation is silu, which has no threshold; leave --relu-threshold out",
+    ],
+  ])("from the caller that is %s is INVALID_ARGUMENT", async (_, given, message) => {
+    const file = await header({}, { set: relu });
+    expect(() => modelOf(file, given)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+    expect(() => modelOf(file, given)).toThrow(message);
   });
 });
 

@@ -104,6 +104,30 @@ test("a neuron the predictor leaves out adds nothing", async () => {
   expect(forward(model, tokens)).not.toEqual(forward(everything, tokens));
 });
 
+test("a gate below the threshold counts as 0, and one on it does not", async () => {
+  const model = await tiny({ layers: 1 });
+  // The FFN's input is 1 in every element, to the bit, and neuron 0's gate is the only one above 0.
+  const withThreshold = (reluThreshold: number): OracleModel => ({
+    ...model,
+    shape: { ...model.shape, rmsEpsilon: 0, reluThreshold },
+    embedding: filled(model.embedding, 1),
+    head: model.embedding,
+    layers: model.layers.map((layer) => ({
+      ...layer,
+      v: filled(layer.v, 0),
+      ffnNorm: filled(layer.ffnNorm, 1),
+      gate: {
+        ...layer.gate,
+        data: layer.gate.data.map((_, i) => (i === 0 ? 0.5 : i % layer.gate.cols === 0 ? -1 : 0)),
+      },
+    })),
+  });
+  const logits = (reluThreshold: number) => forward(withThreshold(reluThreshold), tokens);
+  expect(logits(0.5)).toEqual(logits(0));
+  expect(logits(0.5 + 2 ** -53)).toEqual(logits(Infinity));
+  expect(logits(0.5)).not.toEqual(logits(Infinity));
+});
+
 test("both layouts of the down-projection, and a repeated embedding as head, mean the same", async () => {
   const model = await tiny({ downTransposed: true });
   const standard = await tiny({ downTransposed: false });
@@ -112,6 +136,10 @@ test("both layouts of the down-projection, and a repeated embedding as head, mea
   );
   expect(forward({ ...model, head: times(model.embedding, 1) }, tokens)).toEqual(forward(model, tokens));
 });
+
+function filled(matrix: OracleModel["head"], value: number): OracleModel["head"] {
+  return { ...matrix, data: new Float64Array(matrix.data.length).fill(value) };
+}
 
 function times(matrix: OracleModel["head"], factor: number): OracleModel["head"] {
   return { ...matrix, data: matrix.data.map((value) => value * factor) };

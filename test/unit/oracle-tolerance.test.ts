@@ -48,11 +48,12 @@ describe.each<WeightType>(["f32", "f16", "q8_0", "q4_0"])("tolerance for %s weig
     expect(ratioOf(wrong)).toBeGreaterThan(1);
   });
 
-  test("notices rotary factors left out, heads that share the wrong keys, and another activation", () => {
+  test("notices rotary factors left out, heads that share the wrong keys, and other activations", () => {
     expect(ratioOf({ ...model, ropeFactors: null })).toBeGreaterThan(1);
     const { headDim } = model.shape;
     expect(ratioOf(withLayer(0, ({ k }) => ({ k: rowsMoved(k, headDim) })))).toBeGreaterThan(1);
     expect(ratioOf({ ...model, shape: { ...model.shape, activation: "relu2" } })).toBeGreaterThan(1);
+    expect(ratioOf({ ...model, shape: { ...model.shape, reluThreshold: 0.1 } })).toBeGreaterThan(1);
   });
 
   test("notices one wrong logit", () => {

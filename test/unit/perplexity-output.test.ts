@@ -36,6 +36,7 @@ test("for programs", () => {
   expect(JSON.parse(reportJson(REPORT, ESTIMATE))).toEqual({
     model: "/models/test.gguf",
     activation: "relu",
+    reluThreshold: TEST_MODEL.shape.reluThreshold,
     predictorThreshold: 0,
     contextLength: 512,
     windows: 3,

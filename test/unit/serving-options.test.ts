@@ -16,6 +16,7 @@ test("nothing given: the bundled model, whatever device there is, one CPU execut
   expect(parse()).toEqual({
     modelPath: bundledModelPath(),
     activation: null,
+    reluThreshold: null,
     predictor: "auto",
     gpu: "auto",
     vramBudgetBytes: null,
@@ -33,24 +34,15 @@ test("nothing given: the bundled model, whatever device there is, one CPU execut
 test("everything given", () => {
   expect(
     parse(
-      ...[
-        "--model",
-        "a.gguf",
-        "--activation",
-        "silu",
-        "--predictor",
-        "-2.5",
-        "--gpu",
-        "host",
-        "--vram-budget",
-        "1.5GiB",
-      ],
+      ...["--model", "a.gguf", "--activation", "relu2", "--relu-threshold", "0.01", "--predictor", "-2.5"],
+      ...["--gpu", "host", "--vram-budget", "1.5GiB"],
       ...["--cpu-executors", "3", "--threads", "12", "--no-repack", "--ctx", "512", "--slots", "8"],
       ...["--otlp-endpoint", "http://127.0.0.1:4317", "--trace-ratio", "0.25"],
     ),
   ).toEqual({
     modelPath: "a.gguf",
-    activation: "silu",
+    activation: "relu2",
+    reluThreshold: 0.01,
     predictor: { threshold: -2.5 },
     gpu: "host",
     vramBudgetBytes: 1.5 * 1024 ** 3,
@@ -78,6 +70,9 @@ test.each([
 
 describe("a value out of its range is refused with the option, the value and the range", () => {
   test.each([
+    ["--relu-threshold", "-0.01", /^--relu-threshold is "-0.01"; give a number from 0 to 1000000$/],
+    ["--relu-threshold", "NaN", /from 0 to 1000000$/],
+    ["--relu-threshold", "1e39", /from 0 to 1000000$/],
     ["--predictor", "maybe", /^--predictor is "maybe"; give auto, on, off, or a number, such as -2\.5$/],
     ["--predictor", "1e39", /^--predictor is "1e39"/],
     ["--predictor", "-", /^--predictor is "-"/],

@@ -1,7 +1,7 @@
 /** Converts a Hugging Face model folder of the LLaMA family to a GGUF file. */
 import { basename, resolve } from "node:path";
 import type { WeightType } from "../../../native/index.js";
-import { ACTIVATION_KEY } from "../activation.js";
+import { ACTIVATION_KEY, RELU_THRESHOLD_KEY } from "../activation.js";
 import type { GgufValue } from "../gguf-metadata.js";
 import { GgufWriter } from "../gguf-writer.js";
 import { type ConversionWatch, type TensorPiece, writeConverted } from "../row-conversion.js";
@@ -119,5 +119,6 @@ function describe(folder: string, config: HfConfig, options: ConvertOptions): Ma
   }
   uint32("llama.vocab_size", config.vocab);
   string(ACTIVATION_KEY, config.activation);
+  if (config.reluThreshold > 0) float32(RELU_THRESHOLD_KEY, config.reluThreshold);
   return metadata;
 }

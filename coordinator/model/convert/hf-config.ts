@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { Activation } from "../../../native/index.js";
 import { ThermoclineError } from "../../../proto/errors.js";
+import { isReluThreshold } from "../activation.js";
 import { readJsonFile } from "../json-file.js";
 
 /** What of a config decides the model, with the family's defaults filled in. */
@@ -21,13 +22,23 @@ export interface HfConfig {
   ropeFactor: number;
   tiedEmbedding: boolean;
   activation: Activation;
+  /** Gates below it count as 0; 0 for plain ReLU and SiLU. */
+  reluThreshold: number;
   /** null where the config does not say. */
   bosId: number | null;
   eosId: number | null;
 }
 
 const ARCHITECTURES = ["LlamaForCausalLM", "MistralForCausalLM"];
-const ACTIVATIONS: Readonly<Record<string, Activation>> = { relu: "relu", silu: "silu", swish: "silu" };
+const FATRELU = "fatrelu";
+/** ProSparse's (Song et al. 2024), LLaMA but for this activation. Others go by the same name and differ in more. */
+const FATRELU_ARCHITECTURE = "SparseLlamaForCausalLM";
+const ACTIVATIONS: Readonly<Record<string, Activation>> = {
+  relu: "relu",
+  [FATRELU]: "relu",
+  silu: "silu",
+  swish: "silu",
+};
 
 const size = z
   .int()
@@ -43,6 +54,7 @@ const rope = z.looseObject({
 const Config = z.looseObject({
   architectures: z.array(z.string()).min(1),
   hidden_act: z.string().default("silu"),
+  hidden_act_param: z.number().nullish(),
   hidden_size: size,
   intermediate_size: size,
   num_hidden_layers: size,
@@ -93,6 +105,7 @@ export async function readHfConfig(folder: string): Promise<HfConfig> {
     ropeFactor: ropeFactor(path, config),
     tiedEmbedding: config.tie_word_embeddings,
     activation: activationOf(path, config.hidden_act),
+    reluThreshold: config.hidden_act === FATRELU ? thresholdOf(path, config.hidden_act_param ?? null) : 0,
     bosId: first(config.bos_token_id),
     eosId: first(config.eos_token_id),
   };
@@ -100,8 +113,9 @@ export async function readHfConfig(folder: string): Promise<HfConfig> {
 
 function refuseVariants(path: string, config: z.infer<typeof Config>): void {
   const architecture = config.architectures.join(", ");
-  if (!config.architectures.some((name) => ARCHITECTURES.includes(name))) {
-    throw unimplemented(path, `the architecture ${architecture}`, ARCHITECTURES.join(", "));
+  const supported = config.hidden_act === FATRELU ? [...ARCHITECTURES, FATRELU_ARCHITECTURE] : ARCHITECTURES;
+  if (!config.architectures.some((name) => supported.includes(name))) {
+    throw unimplemented(path, `the architecture ${architecture}`, supported.join(", "));
   }
   if (config.attention_bias || config.mlp_bias) {
     throw unimplemented(path, "attention_bias or mlp_bias true", "models without biases");
@@ -131,6 +145,16 @@ function activationOf(path: string, name: string): Activation {
   const activation = ACTIVATIONS[name];
   if (activation !== undefined) return activation;
   throw unimplemented(path, `hidden_act "${name}"`, Object.keys(ACTIVATIONS).join(", "));
+}
+
+/** Asked of FATReLU alone: MiniCPM's configs have the parameter beside SiLU, where it means nothing. */
+function thresholdOf(path: string, parameter: number | null): number {
+  if (parameter !== null && isReluThreshold(parameter)) return parameter;
+  throw new ThermoclineError(
+    "DATA_LOSS",
+    `${path}: hidden_act is "${FATRELU}", and its threshold hidden_act_param is ${parameter ?? "missing"} where 0 or a ` +
+      "positive number belongs; get the model again",
+  );
 }
 
 function unimplemented(path: string, what: string, supported: string): ThermoclineError {

@@ -17,6 +17,7 @@ size_t whole_panels(size_t neurons) { return (neurons + kPanelRows - 1) / kPanel
 
 GateAndUp::GateAndUp(const ModelShape& shape, size_t tile_rows, size_t neurons, uint32_t threads, MemoryLayout& scratch)
     : activation_(shape.activation),
+      relu_threshold_(shape.relu_threshold),
       embd_(shape.embd),
       tile_rows_(tile_rows),
       stride_(whole_panels(neurons)),

@@ -75,8 +75,8 @@ class GateAndUp {
 
   // The tile's neurons begin .. end - 1 (begin is a multiple of 16). Calls take(row of the tile, batch) with the hidden
   // values of neurons that fire, but for those that come out 0; it returns the bytes of weights that each of the batch's
-  // neurons costs it. With ReLU, g <= 0 ends a neuron: up is not read, and the result is exact. (Written so that a NaN
-  // fires and is seen, rather than being lost.)
+  // neurons costs it. With ReLU, a gate of 0 or less, or below the threshold, ends a neuron: up is not read, and the
+  // result is exact. (Written so that a NaN fires and is seen, rather than being lost.)
   template <class Take>
   NeuronWork run(const NeuronTile& tile, size_t begin, size_t end, uint32_t thread, const Take& take) const {
     Part part(*this, tile, begin, end, thread);
@@ -152,13 +152,15 @@ class GateAndUp {
 
     // A neuron fired for a row: its other weights are on their way.
     void fire(size_t index);
-    // Gate values (above 0, or a NaN, under the ReLUs) to hidden values; those that are 0 are dropped.
+    // Gate values of neurons that fired to hidden values; those that are 0 are dropped.
     void to_hidden(size_t row, NeuronBatch& batch);
     void count_down(const NeuronBatch& batch, size_t bytes);
     const NeuronWork& work() const { return work_; }
 
    private:
-    bool fires(float g) const { return owner_.activation_ == Activation::silu || !(g <= 0); }
+    bool fires(float g) const {
+      return owner_.activation_ == Activation::silu || !(g <= 0 || g < owner_.relu_threshold_);
+    }
     void multiply_rows(const Matrix& weights, size_t row, NeuronBatch& batch) const;
 
     // Counts a neuron's weights once a tile.
@@ -184,6 +186,7 @@ class GateAndUp {
   };
 
   Activation activation_;
+  float relu_threshold_;
   size_t embd_, tile_rows_, stride_;
   float* values_;  // [threads][gates, ups][tile_rows][stride]
   uint8_t* read_;  // [threads][stride]

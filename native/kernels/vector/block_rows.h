@@ -35,17 +35,23 @@ Halves sums_of_small(const __m256i (&lanes)[kRowsAtOnce]) {
   return {_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)};
 }
 
+// Lane i: the half whose bits are half(i). Put together in a register, where stores would have to be waited for.
+template <class Half>
+__m256 eight_halves(const Half& half) {
+  __m128i halves = _mm_cvtsi32_si128(static_cast<uint16_t>(half(0)));
+  halves = _mm_insert_epi16(halves, half(1), 1);
+  halves = _mm_insert_epi16(halves, half(2), 2);
+  halves = _mm_insert_epi16(halves, half(3), 3);
+  halves = _mm_insert_epi16(halves, half(4), 4);
+  halves = _mm_insert_epi16(halves, half(5), 5);
+  halves = _mm_insert_epi16(halves, half(6), 6);
+  halves = _mm_insert_epi16(halves, half(7), 7);
+  return _mm256_cvtph_ps(halves);
+}
+
 // Lane r: the half at rows[r] + offset.
 __m256 gather_halves(RowPointers rows, size_t offset) {
-  __m128i halves = _mm_cvtsi32_si128(load<uint16_t>(rows[0] + offset));
-  halves = _mm_insert_epi16(halves, load<int16_t>(rows[1] + offset), 1);
-  halves = _mm_insert_epi16(halves, load<int16_t>(rows[2] + offset), 2);
-  halves = _mm_insert_epi16(halves, load<int16_t>(rows[3] + offset), 3);
-  halves = _mm_insert_epi16(halves, load<int16_t>(rows[4] + offset), 4);
-  halves = _mm_insert_epi16(halves, load<int16_t>(rows[5] + offset), 5);
-  halves = _mm_insert_epi16(halves, load<int16_t>(rows[6] + offset), 6);
-  halves = _mm_insert_epi16(halves, load<int16_t>(rows[7] + offset), 7);
-  return _mm256_cvtph_ps(halves);
+  return eight_halves([&](size_t r) { return load<int16_t>(rows[r] + offset); });
 }
 
 // Lane r: the four bytes at rows[r] + offset.

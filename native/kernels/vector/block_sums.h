@@ -1,4 +1,4 @@
-// Blocks as floats: scaled sums of rows in f64, and plain rows.
+// Blocks as floats.
 #pragma once
 
 #include "floats.h"
@@ -81,29 +81,6 @@ typename Lanes::Floats quants_at(const Unpacked& block, size_t v) {
     return Lanes::load_int8s(half);
   } else {
     return Lanes::load_int8s(v % 2 == 0 ? half : _mm_srli_si128(half, 8));
-  }
-}
-
-template <class Lanes, class Block>
-void accumulate_blocks(const float* scales, const std::byte* const* rows, size_t count, double* y, size_t cols) {
-  constexpr size_t kVectors = kBlock / Lanes::kWidth;
-  AskAhead ahead(rows, count);
-  for (size_t c = 0; c < cols; c += kBlock) {
-    const size_t offset = c / Block::kElements * Block::kBytes;
-    ahead.to(offset);
-    const size_t sub = c % Block::kElements / kBlock;
-    typename Lanes::Wide sums[kVectors];
-    for (size_t v = 0; v < kVectors; ++v) sums[v] = Lanes::load_wide(y + c + v * Lanes::kWidth);
-    for (size_t i = 0; i < count; ++i) {
-      const Unpacked block = Block::unpack(bytes_of(rows[i]) + offset, sub);
-      for (size_t v = 0; v < kVectors; ++v) {
-        const float scale = scales[i] * block.scale[v * Lanes::kWidth / (kBlock / 2)];
-        auto products = Lanes::multiply(Lanes::splat(scale), quants_at<Lanes>(block, v));
-        if (Block::kHasMinimum) products = Lanes::subtract(products, Lanes::splat(scales[i] * block.minimum));
-        sums[v] = Lanes::add(sums[v], products);
-      }
-    }
-    for (size_t v = 0; v < kVectors; ++v) Lanes::store(y + c + v * Lanes::kWidth, sums[v]);
   }
 }
 

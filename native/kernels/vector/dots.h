@@ -27,6 +27,9 @@ struct DotAvx2 {
   static Ints add_bytes(Ints sums, Ints w, Ints x) {
     return _mm256_add_epi32(sums, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))));
   }
+
+  // 16-bit numbers, each lane two of them.
+  static Ints add_words(Ints sums, Ints a, Ints b) { return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)); }
 };
 
 #if defined(__AVXVNNI__) || (defined(__AVX512VNNI__) && defined(__AVX512VL__))
@@ -48,6 +51,13 @@ struct DotVnni256 {
   static Ints add_bytes(Ints sums, Ints w, Ints x) {
     return dot(sums, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), x);
   }
+  static Ints add_words(Ints sums, Ints a, Ints b) {
+#if defined(__AVX512VNNI__)
+    return _mm256_dpwssd_epi32(sums, a, b);
+#else
+    return _mm256_dpwssd_avx_epi32(sums, a, b);
+#endif
+  }
 };
 #endif
 
@@ -65,6 +75,7 @@ struct Dot512 {
     const Ints signed_x = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w), _mm512_setzero_si512(), x);
     return _mm512_add_epi32(sums, widen(_mm512_maddubs_epi16(_mm512_abs_epi8(w), signed_x)));
   }
+  static Ints add_words(Ints sums, Ints a, Ints b) { return _mm512_add_epi32(sums, _mm512_madd_epi16(a, b)); }
 };
 #endif
 
@@ -78,6 +89,7 @@ struct DotVnni512 {
   static Ints add_bytes(Ints sums, Ints w, Ints x) {
     return _mm512_dpbusd_epi32(sums, _mm512_xor_si512(w, _mm512_set1_epi8(-128)), x);
   }
+  static Ints add_words(Ints sums, Ints a, Ints b) { return _mm512_dpwssd_epi32(sums, a, b); }
 };
 #endif
 

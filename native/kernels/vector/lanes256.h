@@ -69,6 +69,29 @@ struct Lanes256 {
   }
   static Floats to_floats(Ints a) { return _mm256_cvtepi32_ps(a); }
   static Ints subtract(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
+  static Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+  static Ints both(Ints a, Ints b) { return _mm256_and_si256(a, b); }
+  static Ints either(Ints a, Ints b) { return _mm256_or_si256(a, b); }
+  static Ints largest(Ints a, Ints b) { return _mm256_max_epi32(a, b); }
+  static Ints smallest(Ints a, Ints b) { return _mm256_min_epi32(a, b); }
+  static Ints subtract_words(Ints a, Ints b) { return _mm256_sub_epi16(a, b); }
+  static Ints widen_bytes(__m128i a) { return _mm256_cvtepi8_epi16(a); }
+  static Ints widen_unsigned_bytes(__m128i a) { return _mm256_cvtepu8_epi16(a); }
+  static Ints down_by_4(Ints a) { return _mm256_srli_epi16(a, 4); }
+  // All lanes out of vectors of eight: eight(0), eight(1), ...
+  template <class Eight>
+  static Floats of_eights(const Eight& eight) {
+    return eight(0);
+  }
+  static Ints up_by_16(Ints a) { return _mm256_slli_epi32(a, 16); }
+  static Ints down_by_16(Ints a) { return _mm256_srli_epi32(a, 16); }
+  static Ints bits_of(Floats a) { return _mm256_castps_si256(a); }
+  static Floats from_bits(Ints a) { return _mm256_castsi256_ps(a); }
+  static Ints to_ints(Floats a) { return _mm256_cvtps_epi32(a); }
+  // Bit i: whether a[i] == b[i], or a[i] < b[i].
+  static uint32_t equal(Floats a, Floats b) { return mask_of(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)); }
+  static uint32_t less(Ints a, Ints b) { return mask_of(_mm256_castsi256_ps(_mm256_cmpgt_epi32(b, a))); }
+  static uint32_t mask_of(Floats lanes) { return static_cast<uint32_t>(_mm256_movemask_ps(lanes)); }
 
   static Floats load_floats(const uint8_t* from) { return _mm256_loadu_ps(reinterpret_cast<const float*>(from)); }
   static Floats load_halves(const uint8_t* from) { return _mm256_cvtph_ps(load128(from)); }
@@ -78,6 +101,7 @@ struct Lanes256 {
   static Ints load_ints(const uint8_t* from) { return load256(from); }
   static Floats load_int8s(__m128i from) { return to_floats(_mm256_cvtepi8_epi32(from)); }
   static void store(float* to, Floats a) { _mm256_storeu_ps(to, a); }
+  static void store(int32_t* to, Ints a) { _mm256_storeu_si256(reinterpret_cast<Ints*>(to), a); }
 
   // Each lane: the four bytes at `from`.
   static Ints splat4(const uint8_t* from) { return _mm256_set1_epi32(load<int32_t>(from)); }
@@ -102,6 +126,19 @@ struct Lanes256 {
             _mm256_add_pd(sums.high, _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)))};
   }
   static double total(const Wide& a) { return sum_of(_mm256_add_pd(a.low, a.high)); }
+  static Wide wide(Ints a) {
+    return {_mm256_cvtepi32_pd(_mm256_castsi256_si128(a)), _mm256_cvtepi32_pd(_mm256_extracti128_si256(a, 1))};
+  }
+  static Wide multiply_add(const Wide& a, double b, const Wide& c) {
+    const __m256d factor = _mm256_set1_pd(b);
+    return {_mm256_fmadd_pd(a.low, factor, c.low), _mm256_fmadd_pd(a.high, factor, c.high)};
+  }
+  static Wide subtract(const Wide& a, double b) {
+    return {_mm256_sub_pd(a.low, _mm256_set1_pd(b)), _mm256_sub_pd(a.high, _mm256_set1_pd(b))};
+  }
+  static Wide add(const Wide& a, const Wide& b) {
+    return {_mm256_add_pd(a.low, b.low), _mm256_add_pd(a.high, b.high)};
+  }
 };
 
 }  // namespace

@@ -33,6 +33,26 @@ struct Lanes512 {
   }
   static Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
   static Ints subtract(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
+  static Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+  static Ints both(Ints a, Ints b) { return _mm512_and_si512(a, b); }
+  static Ints either(Ints a, Ints b) { return _mm512_or_si512(a, b); }
+  static Ints largest(Ints a, Ints b) { return _mm512_max_epi32(a, b); }
+  static Ints smallest(Ints a, Ints b) { return _mm512_min_epi32(a, b); }
+  static Ints subtract_words(Ints a, Ints b) { return _mm512_sub_epi16(a, b); }
+  static Ints widen_bytes(__m256i a) { return _mm512_cvtepi8_epi16(a); }
+  static Ints widen_unsigned_bytes(__m256i a) { return _mm512_cvtepu8_epi16(a); }
+  static Ints down_by_4(Ints a) { return _mm512_srli_epi16(a, 4); }
+  template <class Eight>
+  static Floats of_eights(const Eight& eight) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(eight(0)), eight(1), 1);
+  }
+  static Ints up_by_16(Ints a) { return _mm512_slli_epi32(a, 16); }
+  static Ints down_by_16(Ints a) { return _mm512_srli_epi32(a, 16); }
+  static Ints bits_of(Floats a) { return _mm512_castps_si512(a); }
+  static Floats from_bits(Ints a) { return _mm512_castsi512_ps(a); }
+  static Ints to_ints(Floats a) { return _mm512_cvtps_epi32(a); }
+  static uint32_t equal(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+  static uint32_t less(Ints a, Ints b) { return _mm512_cmplt_epi32_mask(a, b); }
 
   static Floats load_floats(const uint8_t* from) { return _mm512_loadu_ps(from); }
   static Floats load_halves(const uint8_t* from) { return _mm512_cvtph_ps(load256(from)); }
@@ -42,6 +62,7 @@ struct Lanes512 {
   static Ints load_ints(const uint8_t* from) { return _mm512_loadu_si512(from); }
   static Floats load_int8s(__m128i from) { return to_floats(_mm512_cvtepi8_epi32(from)); }
   static void store(float* to, Floats a) { _mm512_storeu_ps(to, a); }
+  static void store(int32_t* to, Ints a) { _mm512_storeu_si512(to, a); }
 
   static Ints splat4(const uint8_t* from) { return _mm512_set1_epi32(load<int32_t>(from)); }
   static Ints low_nibbles(Ints a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
@@ -67,6 +88,19 @@ struct Lanes512 {
   static double total(const Wide& a) {
     const __m512d all = _mm512_add_pd(a.low, a.high);
     return sum_of(_mm256_add_pd(_mm512_castpd512_pd256(all), _mm512_extractf64x4_pd(all, 1)));
+  }
+  static Wide wide(Ints a) {
+    return {_mm512_cvtepi32_pd(_mm512_castsi512_si256(a)), _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(a, 1))};
+  }
+  static Wide multiply_add(const Wide& a, double b, const Wide& c) {
+    const __m512d factor = _mm512_set1_pd(b);
+    return {_mm512_fmadd_pd(a.low, factor, c.low), _mm512_fmadd_pd(a.high, factor, c.high)};
+  }
+  static Wide subtract(const Wide& a, double b) {
+    return {_mm512_sub_pd(a.low, _mm512_set1_pd(b)), _mm512_sub_pd(a.high, _mm512_set1_pd(b))};
+  }
+  static Wide add(const Wide& a, const Wide& b) {
+    return {_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)};
   }
 };
 

@@ -4,6 +4,7 @@
 #include "activations.h"
 #include "block_sums.h"
 #include "exponentials.h"
+#include "integer_sums.h"
 
 namespace thermocline {
 namespace {
@@ -25,10 +26,10 @@ constexpr Kernels table(InstructionSet set) {
                        multiply_block_rows<F64Sums, RowsQ5_K<RowDot>>, multiply_block_rows<F64Sums, RowsQ6_K<RowDot>>},
       .add_panels_f64 = {nullptr, nullptr, multiply_panels<Lanes, F64Sums, PanelQ8_0<Lanes, PanelDot>>,
                          multiply_panels<Lanes, F64Sums, PanelQ4_0<Lanes, PanelDot>>},
-      .accumulate = {accumulate_floats<Lanes, F32>, accumulate_floats<Lanes, F16>, accumulate_blocks<Lanes, BlockQ8_0>,
-                     accumulate_blocks<Lanes, BlockQ4_0>, accumulate_floats<Lanes, BF16>,
-                     accumulate_blocks<Lanes, BlockQ4_K>, accumulate_blocks<Lanes, BlockQ5_K>,
-                     accumulate_blocks<Lanes, BlockQ6_K>},
+      .accumulate = {accumulate_floats<Lanes, F32>, accumulate_floats<Lanes, F16>,
+                     accumulate_blocks<Lanes, PanelDot, BlockQ8_0>, accumulate_blocks<Lanes, PanelDot, BlockQ4_0>,
+                     accumulate_floats<Lanes, BF16>, accumulate_blocks<Lanes, PanelDot, BlockQ4_K>,
+                     accumulate_blocks<Lanes, PanelDot, BlockQ5_K>, accumulate_blocks<Lanes, PanelDot, BlockQ6_K>},
       .dequantize = {dequantize_floats<Lanes, F32>, dequantize_floats<Lanes, F16>, dequantize_blocks<Lanes, BlockQ8_0>,
                      dequantize_blocks<Lanes, BlockQ4_0>, dequantize_floats<Lanes, BF16>,
                      dequantize_blocks<Lanes, BlockQ4_K>, dequantize_blocks<Lanes, BlockQ5_K>,
