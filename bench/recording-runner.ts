@@ -29,7 +29,7 @@ export class RecordingRunner implements StepRunner {
   async run(rows: readonly StepRow[]): Promise<StepResult> {
     const result = await this.runner.run(rows);
     const { step, startNs, endNs, timings } = result;
-    this.steps.push({ step, startNs, endNs, timings, position: rows[0]?.position ?? 0 });
+    this.steps.push({ step, startNs, endNs, timings: timings.slice(), position: rows[0]?.position ?? 0 });
     return result;
   }
 

@@ -249,9 +249,14 @@ interface Addon {
   arenaUnlink(arena: object): void;
   arenaSubmit(arena: object, rows: Int32Array): number;
   arenaWait(arena: object, step: number, timeoutMs: number): Promise<StepFailure | null>;
-  arenaLogits(arena: object, index: number): Float32Array;
+  /** Into the buffer, where it is large enough, or else into a new one. */
+  arenaLogits(arena: object, index: number, into: ArrayBuffer | undefined): Float32Array<ArrayBuffer>;
   arenaAbort(arena: object, reason: string): void;
-  arenaDrainTimings(arena: object): { records: Float64Array; lost: number };
+  /** Likewise. */
+  arenaDrainTimings(
+    arena: object,
+    into: ArrayBuffer | undefined,
+  ): { records: Float64Array<ArrayBuffer>; lost: number };
   arenaClose(arena: object): void;
   sweepArenas(): string[];
   memoryNeeds(plan: EnginePlan, options: EngineOptions): MemoryNeeds;
@@ -354,6 +359,10 @@ export async function convertRows(conversion: RowConversion): Promise<Uint8Array
  * creator unlinks its name once everybody has attached; from then on it lives as long as its last mapping.
  */
 export class Arena {
+  /** What the last logits of each index, and the last timing records, were read into. */
+  private readonly logitBuffers: ArrayBuffer[] = [];
+  private timingBuffer: ArrayBuffer | undefined;
+
   private constructor(private readonly handle: object) {}
 
   /** Creates an arena of mode 0600 under a fresh name. */
@@ -405,9 +414,11 @@ export class Arena {
     return call((addon) => addon.arenaWait(this.handle, step, timeoutMs));
   }
 
-  /** A copy of the `index`-th row of logits of the last step; `vocab` numbers. */
+  /** The `index`-th row of logits of the last step; `vocab` numbers, which the next call with this index overwrites. */
   logits(index: number): Float32Array {
-    return call((addon) => addon.arenaLogits(this.handle, index));
+    const logits = call((addon) => addon.arenaLogits(this.handle, index, this.logitBuffers[index]));
+    this.logitBuffers[index] = logits.buffer;
+    return logits;
   }
 
   /** Ends every wait in this arena, in every process, for good. */
@@ -415,9 +426,14 @@ export class Arena {
     call((addon) => addon.arenaAbort(this.handle, reason));
   }
 
-  /** Takes the timing records written since the last call; `lost` counts those overwritten unread. */
+  /**
+   * Takes the timing records written since the last call; `lost` counts those overwritten unread. The next call
+   * overwrites the records.
+   */
   drainTimings(): { records: Float64Array; lost: number } {
-    return call((addon) => addon.arenaDrainTimings(this.handle));
+    const timings = call((addon) => addon.arenaDrainTimings(this.handle, this.timingBuffer));
+    this.timingBuffer = timings.records.buffer;
+    return timings;
   }
 
   /** Unmaps (and unlinks, if this side created it). A second close is a `closed` error. */

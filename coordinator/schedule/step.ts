@@ -12,6 +12,7 @@ export interface StepLimits {
   contextLength: number;
 }
 
+/** What a step gave; `logits` and `timings` are overwritten when the next one ends. */
 export interface StepResult {
   /** The step's number, unique within this arena. */
   step: number;

@@ -94,6 +94,16 @@ Napi::Value wait(const Napi::CallbackInfo& info) {
   return handle.waiter->wait(step, static_cast<int64_t>(timeout_ms * kNsPerMs));
 }
 
+// The buffer given, if it is one and large enough, or else a new one. Hundreds of kilobytes a token would keep the
+// garbage collector busy, and cost a page fault for every 4 of them.
+Napi::ArrayBuffer buffer_of(const Napi::CallbackInfo& info, const Napi::Value& given, size_t bytes) {
+  if (given.IsArrayBuffer()) {
+    Napi::ArrayBuffer buffer = given.As<Napi::ArrayBuffer>();
+    if (buffer.ByteLength() >= bytes) return buffer;
+  }
+  return Napi::ArrayBuffer::New(info.Env(), bytes);
+}
+
 Napi::Value logits(const Napi::CallbackInfo& info) {
   Arena& arena = *open(info[0]).arena;
   const Argument index(info[1], "index");
@@ -110,9 +120,9 @@ Napi::Value logits(const Napi::CallbackInfo& info) {
                 index.path());
   }
   const size_t vocab = arena.options().vocab;
-  auto copy = Napi::Float32Array::New(info.Env(), vocab);
-  std::copy_n(arena.logits() + row * vocab, vocab, copy.Data());
-  return copy;
+  Napi::ArrayBuffer buffer = buffer_of(info, info[2], vocab * sizeof(float));
+  std::copy_n(arena.logits() + row * vocab, vocab, static_cast<float*>(buffer.Data()));
+  return Napi::Float32Array::New(info.Env(), vocab, buffer, 0);
 }
 
 Napi::Value abort(const Napi::CallbackInfo& info) {
@@ -141,10 +151,10 @@ Napi::Value drain_timings(const Napi::CallbackInfo& info) {
       for (const Timing& timing : std::span(batch, count)) append(numbers, timing);
     }
   }
-  auto records = Napi::Float64Array::New(info.Env(), numbers.size());
-  std::copy(numbers.begin(), numbers.end(), records.Data());
+  Napi::ArrayBuffer buffer = buffer_of(info, info[1], numbers.size() * sizeof(double));
+  std::copy(numbers.begin(), numbers.end(), static_cast<double*>(buffer.Data()));
   Napi::Object result = Napi::Object::New(info.Env());
-  result.Set("records", records);
+  result.Set("records", Napi::Float64Array::New(info.Env(), numbers.size(), buffer, 0));
   result.Set("lost", static_cast<double>(lost));
   return result;
 }

@@ -97,7 +97,7 @@ describe("Load", () => {
       const step = async (arena: Arena) => {
         const number = arena.submit([{ token: 1, position: 0, slot: 0, wantsLogits: true }]);
         expect(await arena.wait(number, DEADLINE_MS)).toBeNull();
-        return arena.logits(0);
+        return arena.logits(0).slice();
       };
       const first = newArena();
       const loaded = await load(first, LIMITS.slots);

@@ -157,6 +157,7 @@ test("a served step completes, with logits and timings", async () => {
   expect(await arena.wait(step, 0)).toBeNull();
   expect(arena.logits(0)).toHaveLength(plan.shape.vocab);
   expect(arena.logits(0).some((logit) => logit !== 0)).toBe(true);
+  expect(arena.logits(0).buffer).toBe(arena.logits(0).buffer);
   expect(() => arena.logits(1)).toThrow(refusal("invalid-argument", "index"));
   const { records, lost } = arena.drainTimings();
   expect(records.length).toBeGreaterThan(0);

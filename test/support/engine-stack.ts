@@ -93,7 +93,7 @@ export class EngineStack {
     if (failure !== null) {
       throw new Error(`executor ${failure.executor} failed: ${failure.code}: ${failure.message}`);
     }
-    return rows.filter((row) => row.wantsLogits).map((_, index) => this.arena.logits(index));
+    return rows.filter((row) => row.wantsLogits).map((_, index) => this.arena.logits(index).slice());
   }
 
   /** Stops every engine; rejects when one had failed by itself. */

@@ -97,7 +97,7 @@ export function argmax(values: Float32Array): number {
 function onlyLogits({ logits }: StepResult): Float32Array {
   const [first] = logits;
   if (first === undefined || logits.length !== 1) throw new Error(`${logits.length} rows of logits, not one`);
-  return first;
+  return first.slice();
 }
 
 /** Waits until `holds`, at most {@link PATIENCE_MS}. */
