@@ -1,4 +1,5 @@
 /** What every benchmark is given and gives back. */
+import type { PredictorUse } from "../coordinator/model/predictor.js";
 import type { PeerModel } from "./peer-model.js";
 import type { Distribution } from "./statistics.js";
 
@@ -10,6 +11,7 @@ export interface BenchmarkContext {
   /** Lengths of the prompts that are read. */
   promptTokens: readonly number[];
   modelPath: string;
+  predictor: PredictorUse;
   /** Threads that each contender computes with. */
   threads: number;
   /** What is measured beside us; null measures us alone. */

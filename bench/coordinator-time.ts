@@ -11,8 +11,16 @@ const SAMPLINGS = [
   { sampling: SAMPLED, sampled: "temperature 0.8, top-p 0.95" },
 ];
 
-export const coordinatorTime: Benchmark = async ({ runs, tokens, modelPath, threads, progress, signal }) => {
-  const options = DEVICES.map((device) => ({ modelPath, device, threads, otlpEndpoint: null }));
+export const coordinatorTime: Benchmark = async ({
+  runs,
+  tokens,
+  modelPath,
+  predictor,
+  threads,
+  progress,
+  signal,
+}) => {
+  const options = DEVICES.map((device) => ({ modelPath, predictor, device, threads, otlpEndpoint: null }));
   return withStacks(options, async (stacks) => {
     const contenders = stacks.flatMap((stack, index) =>
       SAMPLINGS.map((sampling) => ({

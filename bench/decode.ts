@@ -18,9 +18,9 @@ interface DecodeTurn {
 }
 
 export const decode: Benchmark = async (context) => {
-  const { tokens, modelPath, threads } = context;
+  const { tokens, modelPath, predictor, threads } = context;
   const devices = contendingDevices(context.peer !== null);
-  const options = devices.map((device) => ({ modelPath, device, threads, otlpEndpoint: null }));
+  const options = devices.map((device) => ({ modelPath, predictor, device, threads, otlpEndpoint: null }));
   return withStacks(options, async (stacks) => {
     const prompt = stacks[0]?.prompt ?? [];
     return withPeer(context, prompt.length + tokens, async (peer) => {

@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { startPrivateStack } from "../coordinator/cli/private-stack.js";
 import { addServingOptions } from "../coordinator/cli/serving-options.js";
+import { predictorText } from "../coordinator/model/predictor.js";
 import { InferenceService } from "../proto/gen/thermocline/v1/inference_pb.js";
 import { connect, GrpcClient } from "../proto/grpc.js";
 import type { BenchmarkContext } from "./benchmark.js";
@@ -16,11 +17,14 @@ const REQUEST_DEADLINE_MS = 30 * 60 * 1000;
  * @throws ThermoclineError, or the signal's reason
  */
 export async function serveOnce(
-  { modelPath, threads, signal }: BenchmarkContext,
+  { modelPath, predictor, threads, signal }: BenchmarkContext,
   prompt: readonly number[],
   tokens: number,
 ): Promise<number> {
-  const given = ["--model", modelPath, "--gpu", "off", "--threads", String(threads)];
+  const given = [
+    ...["--model", modelPath, "--predictor", predictorText(predictor)],
+    ...["--gpu", "off", "--threads", String(threads)],
+  ];
   const command = addServingOptions(new Command()).parse(given, { from: "user" });
   const startMs = performance.now();
   const stack = await startPrivateStack(command, signal);

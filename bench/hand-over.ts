@@ -11,8 +11,16 @@ import { type TimingRecord, timingRecords } from "./timing-records.js";
 /** From then on a wait is parked: `kSpinNs` of native/engine/spin.h. */
 export const SPIN_NS = 50_000;
 
-export const handOver: Benchmark = async ({ runs, tokens, modelPath, threads, progress, signal }) =>
-  withStacks([{ modelPath, device: "host", threads, otlpEndpoint: null }], async (stacks) => {
+export const handOver: Benchmark = async ({
+  runs,
+  tokens,
+  modelPath,
+  predictor,
+  threads,
+  progress,
+  signal,
+}) =>
+  withStacks([{ modelPath, predictor, device: "host", threads, otlpEndpoint: null }], async (stacks) => {
     const layers: LayerHandOver[] = [];
     for (const stack of stacks) {
       await stack.generate({ prompt: stack.prompt, tokens, sampling: GREEDY, signal });

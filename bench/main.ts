@@ -33,7 +33,7 @@ const BENCHMARKS: Record<string, Benchmark> = {
 const QUIET_LOAD = 0.5;
 
 async function bench(chosen: string, options: BenchOptions): Promise<void> {
-  const { runs, tokens, promptTokens, model, json } = options;
+  const { runs, tokens, promptTokens, model, predictor, json } = options;
   const modelPath = model ?? bundledModelPath();
   const peer = options.peer === null ? null : await choosePeerModel(modelPath, options.peerModel);
   const threads = options.threads ?? allowedCpus().length;
@@ -49,6 +49,7 @@ async function bench(chosen: string, options: BenchOptions): Promise<void> {
     tokens,
     promptTokens,
     modelPath,
+    predictor,
     threads,
     peer,
     readBytesPerS: await readBytesPerS(machine, threads),

@@ -10,8 +10,8 @@ import { ratioFigure, ratios, withPeer } from "./versus.js";
 const NEIGHBOUR_ENTRY = fileURLToPath(new URL("./busy-neighbour.js", import.meta.url));
 
 export const neighbour: Benchmark = async (context) => {
-  const { tokens, modelPath, threads, signal } = context;
-  const options = [{ modelPath, device: "off", threads, otlpEndpoint: null } as const];
+  const { tokens, modelPath, predictor, threads, signal } = context;
+  const options = [{ modelPath, predictor, device: "off", threads, otlpEndpoint: null } as const];
   return withStacks(options, async ([stack]) => {
     if (stack === undefined) return [];
     const { prompt } = stack;

@@ -2,6 +2,8 @@
 import { Argument, Command, Option } from "commander";
 import { z } from "zod";
 import { parseOptions, whole } from "../coordinator/cli/option-values.js";
+import { addPredictorOption, predictorUse } from "../coordinator/cli/predictor-option.js";
+import { predictorText } from "../coordinator/model/predictor.js";
 
 const MOST_RUNS = 10_000;
 const MOST_TOKENS = 2 ** 20;
@@ -16,6 +18,7 @@ const schema = z.object({
     .pipe(z.array(whole("--prompt-tokens", 1, MOST_TOKENS))),
   threads: whole("--threads", 1, MOST_THREADS).nullable().default(null),
   model: z.string().nullable().default(null),
+  predictor: predictorUse(),
   peer: z.enum(["llama.cpp"]).nullable().default(null),
   peerModel: z.string().nullable().default(null),
   json: z.boolean().default(false),
@@ -27,7 +30,7 @@ export function benchCommand(
   benchmarks: readonly string[],
   run: (benchmark: string, options: BenchOptions) => Promise<void>,
 ): Command {
-  return new Command("bench")
+  const command = new Command("bench")
     .description("Measures what this project states about its speed, on this machine.")
     .addArgument(
       new Argument("[benchmark]", "what to measure").choices([...benchmarks, "all"]).default("all"),
@@ -36,7 +39,8 @@ export function benchCommand(
     .option("--tokens <n>", "tokens generated in a turn", "400")
     .option("--prompt-tokens <n,...>", "lengths of the prompts that prefill reads", "128")
     .option("--threads <n>", "threads of each contender (default: one a core)")
-    .option("--model <file>", "GGUF or PWRI model (default: the bundled story model)")
+    .option("--model <file>", "GGUF or PWRI model (default: the bundled story model)");
+  return addPredictorOption(command)
     .addOption(
       new Option("--peer <name>", "measures it as well, turn by turn with us").choices(["llama.cpp"]),
     )
@@ -56,6 +60,7 @@ export function repeatingCommand(benchmark: string, options: BenchOptions): stri
     ["--prompt-tokens", benchmark === "prefill" ? options.promptTokens.join(",") : null],
     ["--threads", options.threads],
     ["--model", options.model],
+    ["--predictor", options.predictor === "auto" ? null : predictorText(options.predictor)],
     ["--peer", options.peer],
     ["--peer-model", options.peerModel],
   ];

@@ -30,9 +30,9 @@ interface PrefillTurn {
 }
 
 export const prefill: Benchmark = async (context) => {
-  const { promptTokens, modelPath, threads } = context;
+  const { promptTokens, modelPath, predictor, threads } = context;
   const devices = contendingDevices(context.peer !== null);
-  const options = devices.map((device) => ({ modelPath, device, threads, otlpEndpoint: null }));
+  const options = devices.map((device) => ({ modelPath, predictor, device, threads, otlpEndpoint: null }));
   return withStacks(options, async (stacks) =>
     withPeer(context, Math.max(...promptTokens) + 1, async (peer) => {
       const rows = stacks[0]?.limits.maxRows ?? 0;

@@ -7,6 +7,7 @@ import { ExecutorGroup, GROUP_DEFAULTS, type GroupOptions } from "../coordinator
 import { planExecutors } from "../coordinator/executors/spawn-plan.js";
 import { createLog, relay } from "../coordinator/log.js";
 import { loadModel } from "../coordinator/model/load-model.js";
+import { type PredictorUse, withPredictor } from "../coordinator/model/predictor.js";
 import { loadTokenizer } from "../coordinator/model/tokenizer/load-tokenizer.js";
 import { place } from "../coordinator/placement/place.js";
 import { loadProfile } from "../coordinator/placement/profile.js";
@@ -28,6 +29,7 @@ export type Device = "off" | "host";
 
 export interface StackOptions {
   modelPath: string;
+  predictor: PredictorUse;
   device: Device;
   /** Of all executors together. */
   threads: number;
@@ -90,8 +92,14 @@ export class StackUnderTest {
    * Starts it as `thermocline serve` would, with every other option at its default.
    * @throws ThermoclineError; nothing is left behind then
    */
-  static async open({ modelPath, device, threads, otlpEndpoint }: StackOptions): Promise<StackUnderTest> {
-    const model = await loadModel(modelPath, { activation: null });
+  static async open({
+    modelPath,
+    predictor,
+    device,
+    threads,
+    otlpEndpoint,
+  }: StackOptions): Promise<StackUnderTest> {
+    const model = withPredictor(await loadModel(modelPath, { activation: null }), predictor);
     const limits = limitsFor(model, { slots: DEFAULT_SLOTS, contextLength: null });
     const profile = await loadProfile(model.path, model.shape);
     const tokenizer = loadTokenizer(model.file);

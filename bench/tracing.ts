@@ -24,13 +24,13 @@ export const tracing: Benchmark = async (context) => {
 };
 
 async function overheadOn(device: Device, context: BenchmarkContext): Promise<Figure[]> {
-  const { runs, modelPath, threads, progress, signal } = context;
+  const { runs, modelPath, predictor, threads, progress, signal } = context;
   const off: Turn[] = [];
   const offAgain: Turn[] = [];
   const on: Turn[] = [];
   const shares: number[] = [];
   const sink = await startSink();
-  const stack = (otlpEndpoint: string | null) => ({ modelPath, device, threads, otlpEndpoint });
+  const stack = (otlpEndpoint: string | null) => ({ modelPath, predictor, device, threads, otlpEndpoint });
   let tally: SinkTally;
   try {
     await withStacks([stack(null), stack(null), stack(sink.url)], async (stacks) => {

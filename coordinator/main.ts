@@ -8,6 +8,7 @@ import { convertCommand } from "./cli/convert.js";
 import { doctorCommand } from "./cli/doctor.js";
 import { generateCommand } from "./cli/generate.js";
 import { inspectCommand } from "./cli/inspect.js";
+import { perplexityCommand } from "./cli/perplexity.js";
 import { quantizeCommand } from "./cli/quantize.js";
 import { serveCommand } from "./cli/serve.js";
 import { Interrupted } from "./cli/signals.js";
@@ -30,6 +31,7 @@ Exit codes: 0 done, 1 failed or called wrongly, 130 and 143 ended by SIGINT and 
 for (const command of [
   serveCommand(),
   generateCommand(),
+  perplexityCommand(),
   convertCommand(),
   quantizeCommand(),
   synthCommand(),

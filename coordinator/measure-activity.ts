@@ -1,22 +1,17 @@
 /** How many neurons a model activates, found by running it on executors of its own. */
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { PHASES, type StepRow } from "../native/index.js";
+import type { StepRow } from "../native/index.js";
 import { ThermoclineError } from "../proto/errors.js";
-import { ExecutorGroup, GROUP_DEFAULTS } from "./executors/group.js";
-import { planExecutors } from "./executors/spawn-plan.js";
-import { createLog, relay } from "./log.js";
+import { ActivityCounts, type LayerCounts } from "./activity-counts.js";
+import { BUILT_ENTRIES, type ExecutorEntries, type ExecutorOptions, withExecutors } from "./execution.js";
+import { createLog } from "./log.js";
 import type { Model } from "./model/model.js";
+import { withPredictor } from "./model/predictor.js";
 import { WeightStream } from "./model/synth/random.js";
-import { place } from "./placement/place.js";
 import type { StepLimits } from "./schedule/step.js";
-import { FIELD, field, RECORD_WIDTH } from "./telemetry/timing-records.js";
 
 /** Sequences of random tokens, a step each. */
 const SEQUENCES = 4;
 const MOST_TOKENS_A_SEQUENCE = 32;
-/** Prompt rows of a large model take minutes on a slow machine, and whoever waits can interrupt. */
-const STEP_TIMEOUT_MS = 3_600_000;
 
 /** Shares of a layer's neurons, means over all tokens. */
 export interface LayerActivity {
@@ -41,8 +36,7 @@ export interface Activity {
 }
 
 export interface MeasureOptions {
-  /** The CPU executor's program. */
-  entry?: string;
+  entries?: ExecutorEntries;
   signal: AbortSignal | null;
 }
 
@@ -53,12 +47,12 @@ export interface MeasureOptions {
  */
 export async function measureActivity(
   model: Model,
-  { entry = executorEntry(), signal }: MeasureOptions,
+  { entries = BUILT_ENTRIES, signal }: MeasureOptions,
 ): Promise<Activity> {
   const sequences = randomSequences(model);
   const tokens = sequences.reduce((sum, sequence) => sum + sequence.length, 0);
-  const sparse = await run(withoutPredictors(model), sequences, entry, signal);
-  const predicted = model.hasPredictor ? await run(model, sequences, entry, signal) : null;
+  const sparse = await run(withPredictor(model, "off"), sequences, entries, signal);
+  const predicted = model.hasPredictor ? await run(model, sequences, entries, signal) : null;
   const pairs = tokens * model.shape.ff;
   const layers = sparse.map(({ fired }, layer): LayerActivity => {
     const found = predicted?.[layer];
@@ -72,42 +66,26 @@ export async function measureActivity(
   return { tokens, layers };
 }
 
-/** (row, neuron) pairs of one layer. */
-interface Counts {
-  fired: number;
-  predicted: number;
-}
-
 async function run(
   model: Model,
   sequences: readonly number[][],
-  entry: string,
+  entries: ExecutorEntries,
   signal: AbortSignal | null,
-): Promise<Counts[]> {
+): Promise<readonly LayerCounts[]> {
   const longest = Math.max(...sequences.map((sequence) => sequence.length));
   const limits: StepLimits = { maxRows: longest, maxLogitRows: 1, slots: 1, contextLength: longest };
+  const options: ExecutorOptions = {
+    gpu: "off",
+    vramBudgetBytes: null,
+    cpuExecutors: 1,
+    threads: null,
+    repack: true,
+    executorAddresses: [],
+  };
   const log = createLog("measure", "warn");
-  const options = { gpu: "off", vramBudgetBytes: 0, cpuExecutors: 1, threads: null, repack: true } as const;
-  const group = new ExecutorGroup({
-    ...GROUP_DEFAULTS,
-    stepTimeoutMs: STEP_TIMEOUT_MS,
-    executors: planExecutors(options, "off").map(({ name, kind, args }) => ({
-      name,
-      source: { kind: "spawn", executor: kind, entry, args: [...args, "--log-level", "warn"] },
-    })),
-    model,
-    limits,
-    plan: (executors) => place(model, executors, limits, null),
-    log,
-    onExecutorLog: (executor, line) => relay(log, executor, line),
-    onState: () => undefined,
-  });
-  const close = () => void group.close();
-  signal?.addEventListener("abort", close, { once: true });
-  try {
-    signal?.throwIfAborted();
-    await group.open();
-    const counts = Array.from({ length: model.shape.layers }, () => ({ fired: 0, predicted: 0 }));
+  const executors = { model, options, limits, profile: null, entries, log, onState: () => undefined, signal };
+  return withExecutors(executors, async (group) => {
+    const counts = new ActivityCounts(model.shape);
     for (const sequence of sequences) {
       const { logits, timings } = await group.run(rowsOf(sequence));
       if (logits.some((row) => !row.every(Number.isFinite))) {
@@ -116,29 +94,10 @@ async function run(
           `${model.path}: its logits are not finite numbers; write it again with other options`,
         );
       }
-      addCounts(timings, counts);
+      counts.add(timings, sequence.length);
     }
-    return counts;
-  } finally {
-    signal?.removeEventListener("abort", close);
-    await group.close();
-  }
-}
-
-function addCounts(timings: Float64Array, counts: Counts[]): void {
-  for (let at = 0; at + RECORD_WIDTH <= timings.length; at += RECORD_WIDTH) {
-    const layer = counts[field(timings, at, FIELD.layer)];
-    if (layer === undefined) continue;
-    const phase = PHASES[field(timings, at, FIELD.phase)];
-    const active = field(timings, at, FIELD.active);
-    if (phase === "predict") layer.predicted += active;
-    else if (phase === "hot" || phase === "cold") layer.fired += active;
-  }
-}
-
-function withoutPredictors(model: Model): Model {
-  const tensors = model.tensors.filter(({ name }) => !/\.fc[12]\.weight$/.test(name));
-  return { ...model, tensors, hasPredictor: false };
+    return counts.layers;
+  });
 }
 
 /** The same for every model of a vocabulary's size. */
@@ -155,8 +114,4 @@ function rowsOf(tokens: readonly number[]): StepRow[] {
     slot: 0,
     wantsLogits: position === tokens.length - 1,
   }));
-}
-
-function executorEntry(): string {
-  return join(dirname(fileURLToPath(import.meta.url)), "../cpu-executor/main.js");
 }

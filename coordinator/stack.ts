@@ -1,47 +1,26 @@
 /** Puts a server together: model, placement, executors, batcher, telemetry and the public port. */
-import { dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import type { Logger } from "pino";
-import type { Activation } from "../native/index.js";
-import { type Address, formatAddress, parseAddress } from "../proto/address.js";
+import { type Address, formatAddress } from "../proto/address.js";
 import type { ThermoclineError } from "../proto/errors.js";
 import { formatBytes } from "../proto/units.js";
 import { type PublicServer, startServer } from "./api/server.js";
+import { type ExecutionOptions, executorSources, openModel } from "./execution.js";
 import { ExecutorGroup, GROUP_DEFAULTS } from "./executors/group.js";
 import type { GroupState } from "./executors/group-state.js";
-import type { ExecutorSource } from "./executors/member.js";
-import { chooseDevice, type GpuChoice, planExecutors } from "./executors/spawn-plan.js";
 import { relay } from "./log.js";
-import { loadModel } from "./model/load-model.js";
-import type { Model } from "./model/model.js";
 import { Encoder } from "./model/tokenizer/encoder.js";
 import { loadTokenizer } from "./model/tokenizer/load-tokenizer.js";
-import { place, type ServingSizes } from "./placement/place.js";
+import { place } from "./placement/place.js";
 import { loadProfile } from "./placement/profile.js";
 import { Batcher } from "./schedule/batcher.js";
-import { hostBudgetBytes, limitsFor } from "./serving-defaults.js";
+import { limitsFor } from "./serving-defaults.js";
 import { createTelemetry } from "./telemetry/telemetry.js";
 
-export interface StackOptions {
-  modelPath: string;
-  /** null takes the file's own. */
-  activation: Activation | null;
-  /** Gates below it count as 0; null takes the file's own. */
-  reluThreshold: number | null;
-  gpu: GpuChoice;
-  /** null takes half of what the model needs. */
-  vramBudgetBytes: number | null;
-  cpuExecutors: number;
-  /** Threads of all executors together; null takes one a CPU. */
-  threads: number | null;
-  /** Whether CPU executors copy weights into a faster layout, or compute from the model file's pages. */
-  repack: boolean;
+export interface StackOptions extends ExecutionOptions {
   /** null takes the model's, up to 4096. */
   contextLength: number | null;
   slots: number;
-  /** Executors that others started; when there are any, none is spawned. */
-  executorAddresses: readonly string[];
   otlpEndpoint: string | null;
   /** Share of requests to trace, 0 to 1. */
   traceRatio: number;
@@ -67,8 +46,7 @@ export async function startStack(
   log: Logger,
   signal: AbortSignal,
 ): Promise<Stack> {
-  const { activation, reluThreshold } = options;
-  const model = await loadModel(options.modelPath, { activation, reluThreshold });
+  const model = await openModel(options);
   const limits = limitsFor(model, options);
   const profile = await loadProfile(model.path, model.shape);
   const tokenizer = loadTokenizer(model.file);
@@ -136,36 +114,6 @@ function closer(work: () => Promise<void>): () => Promise<void> {
     closing ??= work();
     return closing;
   };
-}
-
-function executorSources(
-  options: StackOptions,
-  model: Model,
-  sizes: ServingSizes,
-  log: Logger,
-): { name: string; source: ExecutorSource }[] {
-  if (options.executorAddresses.length > 0) {
-    return options.executorAddresses.map((text, index) => ({
-      name: `executor-${index}`,
-      source: { kind: "address", address: parseAddress(text, "--executor") },
-    }));
-  }
-  const { device, note } = chooseDevice(options.gpu);
-  if (note !== null) log.warn(note);
-  if (device === "off" && options.vramBudgetBytes !== null)
-    log.warn("--vram-budget has no effect: there is no GPU executor");
-  const vramBudgetBytes = options.vramBudgetBytes ?? hostBudgetBytes(model, sizes);
-  if (device === "host") log.info(`the host device simulates a card with ${formatBytes(vramBudgetBytes)}`);
-  const dist = dirname(dirname(fileURLToPath(import.meta.url)));
-  return planExecutors({ ...options, vramBudgetBytes }, device).map(({ name, kind, args }) => ({
-    name,
-    source: {
-      kind: "spawn",
-      executor: kind,
-      entry: join(dist, `${kind}-executor/main.js`),
-      args: [...args, "--log-level", log.level],
-    },
-  }));
 }
 
 function logState(log: Logger, state: GroupState): void {

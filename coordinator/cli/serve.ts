@@ -6,10 +6,9 @@ import { dieWithParent } from "../../native/index.js";
 import { type Address, formatAddress, parseAddress } from "../../proto/address.js";
 import { isErrno } from "../../proto/errno.js";
 import { createLog } from "../log.js";
+import { logLevelOption } from "./log-level.js";
 import { addServingOptions, parseServingOptions } from "./serving-options.js";
 import { onceInterrupted } from "./signals.js";
-
-const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"];
 
 /** When the process ends even if something hangs, such as an executor in an uninterruptible sleep. */
 const END_LIMIT_MS = 1950;
@@ -35,12 +34,7 @@ export function serveCommand(): Command {
       "ends when stdin ends, and removes its socket's folder if that is empty then",
       false,
     )
-    .addOption(
-      new Option("--log-level <level>", "least level that is logged, as JSON lines on stderr")
-        .choices(LOG_LEVELS)
-        .env("THERMOCLINE_LOG_LEVEL")
-        .default("info"),
-    )
+    .addOption(logLevelOption("info"))
     .addHelpText(
       "after",
       `

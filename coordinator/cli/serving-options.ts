@@ -1,15 +1,31 @@
-/** The options that decide what a stack serves and on what; `serve` and `generate` share them. */
+/** The options that decide what is computed and on what, and those of a stack that serves it. */
 import { type Command, Option } from "commander";
 import { z } from "zod";
 import { ThermoclineError } from "../../proto/errors.js";
 import { parseBytes } from "../../proto/units.js";
+import type { ExecutionOptions } from "../execution.js";
 import { bundledModelPath } from "../model/bundled.js";
 import { DEFAULT_SLOTS, DEFAULT_TRACE_RATIO } from "../serving-defaults.js";
 import type { StackOptions } from "../stack.js";
 import { decimal, parseOptions, whole } from "./option-values.js";
+import { addPredictorOption, predictorUse } from "./predictor-option.js";
 
-export function addServingOptions(command: Command): Command {
-  return command
+/** For every command that runs a model. */
+export function addExecutionOptions(command: Command): Command {
+  return addModelOptions(command)
+    .addOption(
+      new Option("--gpu <device>", "what runs hot neurons; host simulates a card in RAM")
+        .choices(["auto", "cuda", "host", "off"])
+        .default("auto"),
+    )
+    .option("--vram-budget <size>", "GPU memory to use, such as 8GiB (default for host: half of the model)")
+    .option("--cpu-executors <n>", "CPU executor processes", "1")
+    .option("--threads <n>", "threads of all executors together (default: one a core)")
+    .option("--no-repack", "computes from the model file's pages instead of a faster copy in memory");
+}
+
+function addModelOptions(command: Command): Command {
+  command
     .option("--model <file>", "GGUF or PWRI model (default: the bundled story model)")
     .addOption(
       new Option("--activation <name>", "overrides the file's FFN activation").choices([
@@ -21,16 +37,13 @@ export function addServingOptions(command: Command): Command {
     .option(
       "--relu-threshold <t>",
       "overrides the file's: gates below it count as 0 (FATReLU); 0 is plain ReLU",
-    )
-    .addOption(
-      new Option("--gpu <device>", "what runs hot neurons; host simulates a card in RAM")
-        .choices(["auto", "cuda", "host", "off"])
-        .default("auto"),
-    )
-    .option("--vram-budget <size>", "GPU memory to use, such as 8GiB (default for host: half of the model)")
-    .option("--cpu-executors <n>", "CPU executor processes", "1")
-    .option("--threads <n>", "threads of all executors together (default: one a core)")
-    .option("--no-repack", "computes from the model file's pages instead of a faster copy in memory")
+    );
+  return addPredictorOption(command);
+}
+
+/** For `serve`, and for commands that start one. */
+export function addServingOptions(command: Command): Command {
+  return addExecutionOptions(command)
     .option("--ctx <n>", "positions a request may use (default: the model's, at most 4096)")
     .option("--slots <n>", "requests that run at the same time", String(DEFAULT_SLOTS))
     .option(
@@ -43,15 +56,21 @@ export function addServingOptions(command: Command): Command {
 /** Beyond any gate. */
 const MOST_RELU_THRESHOLD = 1e6;
 
-const schema = z.object({
+/** The shape behind {@link addExecutionOptions}, for schemas of commands that have more options. */
+export const EXECUTION_SCHEMA = {
   model: z.string().nullable().default(null),
   activation: z.enum(["relu", "relu2", "silu"]).nullable().default(null),
   reluThreshold: decimal("--relu-threshold", 0, MOST_RELU_THRESHOLD).nullable().default(null),
+  predictor: predictorUse(),
   gpu: z.enum(["auto", "cuda", "host", "off"]),
   vramBudget: z.string().nullable().default(null),
   cpuExecutors: whole("--cpu-executors", 1, 64),
   threads: whole("--threads", 1, 1024).nullable().default(null),
   repack: z.boolean().default(true),
+};
+
+const schema = z.object({
+  ...EXECUTION_SCHEMA,
   ctx: whole("--ctx", 2, 2 ** 20)
     .nullable()
     .default(null),
@@ -65,19 +84,28 @@ const schema = z.object({
 export function parseServingOptions(raw: unknown): StackOptions {
   const options = parseOptions(schema, raw);
   return {
-    modelPath: options.model ?? bundledModelPath(),
-    activation: options.activation,
-    reluThreshold: options.reluThreshold,
-    gpu: options.gpu,
-    vramBudgetBytes: options.vramBudget === null ? null : parseBudget(options.vramBudget),
-    cpuExecutors: options.cpuExecutors,
-    threads: options.threads,
-    repack: options.repack,
+    ...executionOptions(options),
     contextLength: options.ctx,
     slots: options.slots,
     executorAddresses: options.executor,
     otlpEndpoint: options.otlpEndpoint === null ? null : parseEndpoint(options.otlpEndpoint),
     traceRatio: options.traceRatio,
+  };
+}
+
+/** @throws ThermoclineError INVALID_ARGUMENT */
+export function executionOptions(options: z.infer<z.ZodObject<typeof EXECUTION_SCHEMA>>): ExecutionOptions {
+  return {
+    modelPath: options.model ?? bundledModelPath(),
+    activation: options.activation,
+    reluThreshold: options.reluThreshold,
+    predictor: options.predictor,
+    gpu: options.gpu,
+    vramBudgetBytes: options.vramBudget === null ? null : parseBudget(options.vramBudget),
+    cpuExecutors: options.cpuExecutors,
+    threads: options.threads,
+    repack: options.repack,
+    executorAddresses: [],
   };
 }
 

@@ -138,6 +138,10 @@ describe("what cannot be done is said in one sentence, with exit code 1", () => 
     [["--temperature", "hot"], /^thermocline: --temperature is "hot"; give a number from 0 to 100\n$/],
     [["--server", "127.0.0.1:1"], /^thermocline: no server answers at 127\.0\.0\.1:1; start one .*\n$/],
     [["--model", "none.gguf"], /^thermocline: .*none\.gguf: there is no such file; check the path\n$/],
+    [
+      ["--predictor", "on"],
+      /^thermocline: --predictor is on, and .*\.gguf has no predictor .*; give auto or off, .*\n$/,
+    ],
     [["--gpu", "cuda"], /^thermocline: --gpu cuda: this build has no CUDA device .*use --gpu off.*\n$/],
     [
       ["--ctx", "513"],

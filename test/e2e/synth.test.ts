@@ -20,7 +20,17 @@ test("writes a model, prints both sparsities, and the model generates", async ()
   );
   expect(stdout).toMatch(/\npredictors: find \d+\.\d\d % of the neurons that fire/);
   expect(code).toBe(0);
-  const generated = await sandbox.run("generate", "--model", file, "--prompt", "the", "--max-tokens", "4");
+  const generated = await sandbox.run(
+    "generate",
+    "--model",
+    file,
+    "--prompt",
+    "the",
+    "--max-tokens",
+    "4",
+    "--predictor",
+    "-0.5",
+  );
   expect(generated.code).toBe(0);
   expect(generated.stdout.length).toBeGreaterThan("the\n".length);
 });

@@ -19,7 +19,7 @@ import { TINY_DENSE, TINY_SYNTHETIC, writeSynthetic } from "../support/synthetic
 import { temporaryFolder } from "../support/temporary-folder.js";
 
 const folder = temporaryFolder();
-const MEASURE = { entry: ENTRIES.cpu, signal: null };
+const MEASURE = { entries: ENTRIES, signal: null };
 
 /**
  * How far from the sparsity asked for a measurement may lie.

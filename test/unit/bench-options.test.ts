@@ -16,7 +16,19 @@ async function parse(args: readonly string[]): Promise<{ benchmark: string; opti
 test.each([
   [[]],
   [["decode", "--runs", "5", "--tokens", "32", "--model", "a b.gguf", "--peer", "llama.cpp"]],
-  [["prefill", "--prompt-tokens", "128,512", "--threads", "1", "--peer-model", "it's.gguf"]],
+  [
+    [
+      "prefill",
+      "--prompt-tokens",
+      "128,512",
+      "--threads",
+      "1",
+      "--predictor",
+      "-2.6",
+      "--peer-model",
+      "it's.gguf",
+    ],
+  ],
 ])("the command printed for %j gives the same options again", async (args) => {
   const { benchmark, options } = await parse(args);
   const printed = repeatingCommand(benchmark, options);

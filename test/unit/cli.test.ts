@@ -5,6 +5,7 @@ import { convertCommand } from "../../coordinator/cli/convert.js";
 import { doctorCommand } from "../../coordinator/cli/doctor.js";
 import { generateCommand } from "../../coordinator/cli/generate.js";
 import { inspectCommand } from "../../coordinator/cli/inspect.js";
+import { perplexityCommand } from "../../coordinator/cli/perplexity.js";
 import { serveCommand } from "../../coordinator/cli/serve.js";
 import { Interrupted, onceInterrupted } from "../../coordinator/cli/signals.js";
 import { synthCommand } from "../../coordinator/cli/synth.js";
@@ -44,6 +45,21 @@ describe("generate refuses", () => {
   });
 });
 
+describe("perplexity refuses", () => {
+  test.each<[string[], RegExp]>([
+    [[], /required option '--text <file>' not specified/],
+    [["--text", ""], /^--text is empty; give the path of a text file$/],
+    [["--text", "a", "--ctx", "2"], /^--ctx is "2"; give a whole number from 3 to 1048576$/],
+    [["--text", "a", "--chunks", "0"], /^--chunks is "0"; give a whole number from 1 to 1073741824$/],
+    [["--text", "a", "--predictor", "perhaps"], /^--predictor is "perhaps"; give auto, on, off, or a number/],
+    [["--text", "a", "--log-level", "loud"], /Allowed choices are trace, debug/],
+    [["--text", "a", "--slots", "2"], /unknown option '--slots'/],
+    [["--text", "a", "--gpu", "off", "--vram-budget", "0"], /^--vram-budget is "0"; give at least one byte/],
+  ])("%j", async (args, message) => {
+    await expect(run(perplexityCommand(), args)).rejects.toThrow(message);
+  });
+});
+
 describe("serve refuses", () => {
   test.each<[string[], RegExp]>([
     [["--listen", "nonsense"], /^--listen is "nonsense"; give unix:\/path\/to\/socket or host:port/],
@@ -74,19 +90,24 @@ describe("synth refuses", () => {
   });
 });
 
-test.each([serveCommand, generateCommand, convertCommand, synthCommand, inspectCommand, doctorCommand])(
-  "%o has examples in its help",
-  (make) => {
-    let help = "";
-    const command = make().configureOutput({
-      writeOut: (text) => {
-        help += text;
-      },
-    });
-    command.outputHelp();
-    expect(help).toMatch(/\nExamples?:\n {2}thermocline /);
-  },
-);
+test.each([
+  serveCommand,
+  generateCommand,
+  perplexityCommand,
+  convertCommand,
+  synthCommand,
+  inspectCommand,
+  doctorCommand,
+])("%o has examples in its help", (make) => {
+  let help = "";
+  const command = make().configureOutput({
+    writeOut: (text) => {
+      help += text;
+    },
+  });
+  command.outputHelp();
+  expect(help).toMatch(/\nExamples?:\n {2}thermocline /);
+});
 
 describe("signals", () => {
   afterEach(() => vi.useRealTimers());

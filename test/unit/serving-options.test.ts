@@ -17,6 +17,7 @@ test("nothing given: the bundled model, whatever device there is, one CPU execut
     modelPath: bundledModelPath(),
     activation: null,
     reluThreshold: null,
+    predictor: "auto",
     gpu: "auto",
     vramBudgetBytes: null,
     cpuExecutors: 1,
@@ -33,7 +34,7 @@ test("nothing given: the bundled model, whatever device there is, one CPU execut
 test("everything given", () => {
   expect(
     parse(
-      ...["--model", "a.gguf", "--activation", "relu2", "--relu-threshold", "0.01"],
+      ...["--model", "a.gguf", "--activation", "relu2", "--relu-threshold", "0.01", "--predictor", "-2.5"],
       ...["--gpu", "host", "--vram-budget", "1.5GiB"],
       ...["--cpu-executors", "3", "--threads", "12", "--no-repack", "--ctx", "512", "--slots", "8"],
       ...["--otlp-endpoint", "http://127.0.0.1:4317", "--trace-ratio", "0.25"],
@@ -42,6 +43,7 @@ test("everything given", () => {
     modelPath: "a.gguf",
     activation: "relu2",
     reluThreshold: 0.01,
+    predictor: { threshold: -2.5 },
     gpu: "host",
     vramBudgetBytes: 1.5 * 1024 ** 3,
     cpuExecutors: 3,
@@ -55,11 +57,25 @@ test("everything given", () => {
   });
 });
 
+test.each([
+  ["auto", "auto"],
+  ["on", "on"],
+  ["off", "off"],
+  ["0", { threshold: 0 }],
+  ["-1e30", { threshold: -1e30 }],
+  ["+.5", { threshold: 0.5 }],
+])("--predictor %s", (text, use) => {
+  expect(parse("--predictor", text).predictor).toEqual(use);
+});
+
 describe("a value out of its range is refused with the option, the value and the range", () => {
   test.each([
     ["--relu-threshold", "-0.01", /^--relu-threshold is "-0.01"; give a number from 0 to 1000000$/],
     ["--relu-threshold", "NaN", /from 0 to 1000000$/],
     ["--relu-threshold", "1e39", /from 0 to 1000000$/],
+    ["--predictor", "maybe", /^--predictor is "maybe"; give auto, on, off, or a number, such as -2\.5$/],
+    ["--predictor", "1e39", /^--predictor is "1e39"/],
+    ["--predictor", "-", /^--predictor is "-"/],
     ["--cpu-executors", "0", /^--cpu-executors is "0"; give a whole number from 1 to 64$/],
     ["--cpu-executors", "65", /from 1 to 64$/],
     ["--threads", "two", /^--threads is "two"; give a whole number from 1 to 1024$/],
