@@ -96,8 +96,8 @@ struct Kernels {
                                    size_t cols);
   // y[c] = row[c]
   void (*dequantize[kWeightTypes])(const std::byte* row, float* y, size_t cols);
-  // y[c] += scale * row[c]
-  void (*add_scaled_f16)(float scale, const uint16_t* row, float* y, size_t cols);
+  // y[c] += scales[i] * rows[i * cols + c] for one i after the other.
+  void (*add_scaled_rows_f16)(const float* scales, const uint16_t* rows, size_t count, float* y, size_t cols);
   // y[i] = e^(x[i] - shift); y[i] = g[i] / (1 + e^-g[i]) * u[i]. To a few units in the last place; the same bits in all
   // sets but scalar.
   void (*exp_minus)(const float* x, float shift, float* y, size_t count);

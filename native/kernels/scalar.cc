@@ -212,8 +212,11 @@ void dequantize_blocks(const std::byte* row, float* y, size_t cols) {
   }
 }
 
-void add_scaled_f16(float scale, const uint16_t* row, float* y, size_t cols) {
-  for (size_t c = 0; c < cols; ++c) add_to(y, c, scale * F16::at(reinterpret_cast<const uint8_t*>(row), c));
+void add_scaled_rows_f16(const float* scales, const uint16_t* rows, size_t count, float* y, size_t cols) {
+  for (size_t i = 0; i < count; ++i) {
+    const uint8_t* row = at(rows, i * cols);
+    for (size_t c = 0; c < cols; ++c) add_to(y, c, load_f32(at(scales, 0), i) * F16::at(row, c));
+  }
 }
 
 void exp_minus(const float* x, float shift, float* y, size_t count) {
@@ -290,7 +293,7 @@ const Kernels kScalarKernels = {
                    accumulate_floats<BF16>, accumulate_blocks<Q4_K>, accumulate_blocks<Q5_K>, accumulate_blocks<Q6_K>},
     .dequantize = {dequantize_floats<F32>, dequantize_floats<F16>, dequantize_blocks<Q8_0>, dequantize_blocks<Q4_0>,
                    dequantize_floats<BF16>, dequantize_blocks<Q4_K>, dequantize_blocks<Q5_K>, dequantize_blocks<Q6_K>},
-    .add_scaled_f16 = add_scaled_f16,
+    .add_scaled_rows_f16 = add_scaled_rows_f16,
     .exp_minus = exp_minus,
     .silu_times = silu_times,
     .quantize = quantize,

@@ -96,7 +96,8 @@ TEST(kernels_read_every_half_exactly) {
   std::iota(halves.begin(), halves.end(), uint16_t{0});
   for (const Kernels* kernels : instruction_sets()) {
     std::vector<float> sums(kHalves, -0.0f);  // -0 + x is x, with its sign if it is 0
-    kernels->add_scaled_f16(1.0f, halves.data(), sums.data(), kHalves);
+    const float one = 1;
+    kernels->add_scaled_rows_f16(&one, halves.data(), 1, sums.data(), kHalves);
     for (uint32_t half = 0; half < kHalves; ++half) {
       if (is_nan(half)) {
         CHECK(std::isnan(sums[half]));

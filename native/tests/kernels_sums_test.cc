@@ -169,7 +169,7 @@ TEST(dequantized_weights_are_those_that_the_formats_say) {
 }
 
 std::vector<float> scaled_sums(const Kernels& kernels, float scale, const Bytes& row, std::vector<float> y) {
-  kernels.add_scaled_f16(scale, reinterpret_cast<const uint16_t*>(row.data()), y.data(), y.size());
+  kernels.add_scaled_rows_f16(&scale, reinterpret_cast<const uint16_t*>(row.data()), 1, y.data(), y.size());
   return y;
 }
 
@@ -210,11 +210,35 @@ TEST(scaled_rows_of_halves_are_added_the_same_at_every_misalignment) {
         Placed from(row.data(), row.size(), i);
         for (size_t j = 0; j < kMisalignments; ++j) {
           Placed y(before.data(), cols * sizeof(float), j);
-          kernels->add_scaled_f16(0.7f, from.as<uint16_t>(), y.as<float>(), cols);
+          const float scale = 0.7f;
+          kernels->add_scaled_rows_f16(&scale, from.as<uint16_t>(), 1, y.as<float>(), cols);
           CHECK(y.holds(expected.data()));
           CHECK(y.guards_intact());
         }
       }
+    }
+  }
+}
+
+TEST(scaled_rows_of_halves_together_are_those_of_one_after_the_other) {
+  constexpr size_t kRows = 5;
+  Random random(9);
+  for (const size_t cols : lengths(WeightType::f16)) {
+    const Bytes rows = random_row(random, WeightType::f16, Data::random, kRows * cols);
+    const std::vector<float> scales = random_floats(random, Data::random, kRows);
+    const std::vector<float> before = random_floats(random, Data::random, cols);
+    const size_t row_bytes = cols * sizeof(uint16_t);
+    for (const Kernels* kernels : instruction_sets()) {
+      std::vector<float> expected = before;
+      for (size_t i = 0; i < kRows; ++i) {
+        expected = scaled_sums(*kernels, scales[i], {rows.begin() + i * row_bytes, rows.begin() + (i + 1) * row_bytes},
+                               expected);
+      }
+      Placed y(before.data(), cols * sizeof(float), 0);
+      kernels->add_scaled_rows_f16(scales.data(), reinterpret_cast<const uint16_t*>(rows.data()), kRows, y.as<float>(),
+                                   cols);
+      CHECK(y.holds(expected.data()));
+      CHECK(y.guards_intact());
     }
   }
 }

@@ -2,11 +2,32 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "multiply.h"
 #include "rms_norm.h"
 
 namespace thermocline {
+namespace {
+
+// Queries that kernels multiply side by side. More would leave threads without work where few heads share many queries.
+constexpr size_t kMostHeadsTogether = 4;
+
+// Scores become e^(scale * score), divided by their sum.
+void softmax(const Kernels& kernels, float* scores, size_t count, float scale) {
+  float highest = -INFINITY;
+  for (size_t p = 0; p < count; ++p) {
+    scores[p] *= scale;
+    highest = std::max(highest, scores[p]);
+  }
+  kernels.exp_minus(scores, highest, scores, count);
+  double sum = 0;
+  for (size_t p = 0; p < count; ++p) sum += scores[p];
+  const float share = static_cast<float>(1.0 / sum);
+  for (size_t p = 0; p < count; ++p) scores[p] *= share;
+}
+
+}  // namespace
 
 Attention::Attention(const EnginePlan& plan, size_t rows, uint32_t threads, MemoryLayout& scratch)
     : shape_(plan.shape), positions_(plan.context_length) {
@@ -20,7 +41,9 @@ Attention::Attention(const EnginePlan& plan, size_t rows, uint32_t threads, Memo
   attended_ = scratch.take<float>(checked_product({rows, q}));
   projected_ = scratch.take<float>(checked_product({rows, embd}));
   quantized_ = scratch.take<Q8Activation>(checked_product({rows, std::max(embd, q) / kBlock}));
-  scores_ = scratch.take<float>(rows > 0 ? checked_product({threads, positions_}) : 0);
+  const size_t group = shape_.heads / shape_.kv_heads;
+  heads_together_ = std::gcd(group, kMostHeadsTogether);
+  scores_ = scratch.take<float>(rows > 0 ? checked_product({threads, heads_together_, positions_}) : 0);
 }
 
 uint64_t Attention::run(const Compute& compute, const AttentionWeights& weights, const KvCache& cache, size_t layer,
@@ -36,10 +59,10 @@ uint64_t Attention::run(const Compute& compute, const AttentionWeights& weights,
     for (size_t r = begin; r < end; ++r) store(compute.kernels, cache, layer, rope, step.row[r], r);
   });
   // By head, then row: a chunk's later rows see more positions, and every thread gets some of each.
-  compute.pool.parallel_for(shape_.heads * rows, [&](size_t begin, size_t end, uint32_t thread) {
-    float* scores = scores_ + thread * positions_;
+  compute.pool.parallel_for(shape_.heads / heads_together_ * rows, [&](size_t begin, size_t end, uint32_t thread) {
+    float* scores = scores_ + thread * heads_together_ * positions_;
     for (size_t i = begin; i < end; ++i) {
-      attend(compute.kernels, cache, layer, step.row[i % rows], i % rows, i / rows, scores);
+      attend(compute.kernels, cache, layer, step.row[i % rows], i % rows, i / rows * heads_together_, scores);
     }
   });
 
@@ -65,39 +88,33 @@ void Attention::store(const Kernels& kernels, const KvCache& cache, size_t layer
   }
 }
 
-// Softmax over the scores of positions 0 to the row's own, then the values' mean under it.
+// Softmax over the scores of positions 0 to the row's own, then the values' mean under it; for heads first_head on that
+// share their keys, so that these are read once for all.
 void Attention::attend(const Kernels& kernels, const KvCache& cache, size_t layer, const StepRow& row, size_t index,
-                       size_t head, float* scores) {
+                       size_t first_head, float* scores) const {
   const size_t dim = shape_.head_dim;
   const size_t seen = static_cast<size_t>(row.position) + 1;
   const size_t slot = static_cast<size_t>(row.slot);
-  const size_t kv_head = head / (shape_.heads / shape_.kv_heads);
+  const size_t kv_head = first_head / (shape_.heads / shape_.kv_heads);
   const uint16_t* keys = cache.keys(slot, layer, kv_head);
   const uint16_t* values = cache.values(slot, layer, kv_head);
-  const float* query = q_ + (index * shape_.heads + head) * dim;
-  float* out = attended_ + (index * shape_.heads + head) * dim;
+  const size_t at = (index * shape_.heads + first_head) * dim;
   constexpr size_t kF16 = static_cast<size_t>(WeightType::f16);
   constexpr size_t kKeysAtATime = 64;
 
-  const Activations queries{query, dim * sizeof(float), 1};
+  const Activations queries{q_ + at, dim * sizeof(float), heads_together_};
   for (size_t first = 0; first < seen; first += kKeysAtATime) {
     const size_t count = std::min(kKeysAtATime, seen - first);
     const std::byte* rows[kKeysAtATime];
     for (size_t p = 0; p < count; ++p) rows[p] = reinterpret_cast<const std::byte*>(keys + (first + p) * dim);
-    kernels.multiply_rows[kF16](rows, count, queries, dim, scores + first, count);
+    kernels.multiply_rows[kF16](rows, count, queries, dim, scores + first, positions_);
   }
-  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
-  float highest = -INFINITY;
-  for (size_t p = 0; p < seen; ++p) {
-    scores[p] *= scale;
-    highest = std::max(highest, scores[p]);
+  for (size_t head = 0; head < heads_together_; ++head) {
+    float* out = attended_ + at + head * dim;
+    std::fill(out, out + dim, 0.0f);
+    softmax(kernels, scores + head * positions_, seen, 1.0f / std::sqrt(static_cast<float>(dim)));
+    kernels.add_scaled_rows_f16(scores + head * positions_, values, seen, out, dim);
   }
-  kernels.exp_minus(scores, highest, scores, seen);
-  double sum = 0;
-  for (size_t p = 0; p < seen; ++p) sum += scores[p];
-  const float share = static_cast<float>(1.0 / sum);
-  std::fill(out, out + dim, 0.0f);
-  for (size_t p = 0; p < seen; ++p) kernels.add_scaled_f16(scores[p] * share, values + p * dim, out, dim);
 }
 
 }  // namespace thermocline

@@ -23,7 +23,8 @@ class Attention {
   void store(const Kernels& kernels, const KvCache& cache, size_t layer, const Rope& rope, const StepRow& row,
              size_t index);
   void attend(const Kernels& kernels, const KvCache& cache, size_t layer, const StepRow& row, size_t index,
-              size_t head, float* scores);
+              size_t first_head, float* scores) const;
+
 
   ModelShape shape_;
   size_t positions_;
@@ -34,7 +35,8 @@ class Attention {
   float* attended_;         // [rows][heads][head_dim]
   float* projected_;        // [rows][embd]
   Q8Activation* quantized_; // [rows][max(embd, heads * head_dim) / 32]
-  float* scores_;           // [threads][positions]
+  size_t heads_together_;   // that share keys and values
+  float* scores_;           // [threads][heads_together][positions]
 };
 
 }  // namespace thermocline

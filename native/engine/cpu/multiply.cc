@@ -17,12 +17,14 @@ constexpr size_t kStreams = 4;
 
 size_t groups_of(const Matrix& weights) { return (weights.rows + kPanelRows - 1) / kPanelRows; }
 
-// Row pointers, a panel's worth at a time.
+// Rows whose pointers kernels get at a time: they ask for the next rows as long as they know them.
+constexpr size_t kRowsAtATime = 64;
+
 template <class Use>
 void for_rows(const Matrix& weights, size_t first, size_t count, size_t block_offset, const Use& use) {
-  const std::byte* rows[kPanelRows];
-  for (size_t i = 0; i < count; i += kPanelRows) {
-    const size_t some = std::min(kPanelRows, count - i);
+  const std::byte* rows[kRowsAtATime];
+  for (size_t i = 0; i < count; i += kRowsAtATime) {
+    const size_t some = std::min(kRowsAtATime, count - i);
     for (size_t r = 0; r < some; ++r) rows[r] = weights.row(first + i + r) + block_offset;
     use(rows, some, i);
   }

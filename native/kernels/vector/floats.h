@@ -1,7 +1,7 @@
 // Rows of F32, F16 and BF16.
 #pragma once
 
-#include "lanes256.h"
+#include "ahead.h"
 
 namespace thermocline {
 namespace {
@@ -61,10 +61,40 @@ void for_each_vector(size_t cols, const Whole& whole, const Part& part) {
   }
 }
 
+// Asks for R rows ahead of their use and, where they end, for the R rows behind them.
+template <size_t R>
+class AskRowsAhead {
+ public:
+  // `number` counts the groups of R of `count` rows before this one.
+  AskRowsAhead(const std::byte* const* rows, size_t number, size_t count, size_t row_bytes)
+      : rows_(rows + number * R),
+        next_((number + 2) * R <= count ? rows_ + R : rows_),
+        row_bytes_(row_bytes),
+        asked_(number == 0 ? 0 : kAheadBytes) {}
+
+  void to(size_t offset) {
+    for (; asked_ < offset + kAheadBytes; asked_ += kLine) {
+      const bool here = asked_ < row_bytes_;
+      for (size_t r = 0; r < R; ++r) {
+        _mm_prefetch(here ? bytes_of(rows_[r]) + asked_ : bytes_of(next_[r]) + (asked_ - row_bytes_), _MM_HINT_T0);
+      }
+    }
+  }
+
+ private:
+  const std::byte* const* rows_;
+  const std::byte* const* next_;
+  size_t row_bytes_, asked_;
+};
+
+struct AskNothing {
+  void to(size_t) {}
+};
+
 // R rows of weights by X rows of activations.
-template <class Lanes, class Element, size_t R, size_t X>
+template <class Lanes, class Element, size_t R, size_t X, class Ask>
 void float_tile(const std::byte* const* rows, const Activations& x, size_t first, size_t cols, float* y,
-                size_t y_stride) {
+                size_t y_stride, Ask ask) {
   using Floats = typename Lanes::Floats;
   constexpr size_t kVectors = kSumLanes / Lanes::kWidth;
   const uint8_t* w[R];
@@ -88,6 +118,7 @@ void float_tile(const std::byte* const* rows, const Activations& x, size_t first
   for_each_vector<Lanes>(
       cols,
       [&](size_t i, size_t v) {
+        ask.to(i * Element::kBytes);
         add([&](const uint8_t* row) { return Element::template load<Lanes>(row + i * Element::kBytes); },
             [&](const uint8_t* row) { return F32::load<Lanes>(row + i * F32::kBytes); }, v);
       },
@@ -111,52 +142,75 @@ void multiply_float_rows(const std::byte* const* rows, size_t count, const Activ
     size_t j = 0;
     for (; j + kTile <= x.count; j += kTile) {
       for (size_t r = 0; r < kRows; r += kTile) {
-        float_tile<Lanes, Element, kTile, kTile>(rows + i + r, x, j, cols, y + i + r, y_stride);
+        float_tile<Lanes, Element, kTile, kTile>(rows + i + r, x, j, cols, y + i + r, y_stride, AskNothing());
       }
     }
-    for (; j < x.count; ++j) float_tile<Lanes, Element, kRows, 1>(rows + i, x, j, cols, y + i, y_stride);
+    for (; j < x.count; ++j) {
+      const AskRowsAhead<kRows> ask(rows, i / kRows, count, cols * Element::kBytes);
+      float_tile<Lanes, Element, kRows, 1>(rows + i, x, j, cols, y + i, y_stride, ask);
+    }
   }
   for (; i < count; ++i) {
-    for (size_t j = 0; j < x.count; ++j) float_tile<Lanes, Element, 1, 1>(rows + i, x, j, cols, y + i, y_stride);
+    for (size_t j = 0; j < x.count; ++j) {
+      float_tile<Lanes, Element, 1, 1>(rows + i, x, j, cols, y + i, y_stride, AskNothing());
+    }
   }
 }
 
-template <class Lanes, class Element>
-double dot_f64(const uint8_t* w, const uint8_t* x, size_t cols) {
+// R rows of weights, whose products with a row of activations are added to y.
+template <class Lanes, class Element, size_t R, class Ask>
+void float_tile_f64(const std::byte* const* rows, const uint8_t* x, size_t cols, double* y, Ask ask) {
   constexpr size_t kVectors = kSumLanes / Lanes::kWidth;
-  typename Lanes::Wide sums[kVectors];
-  for (auto& sum : sums) sum = Lanes::wide_zero();
+  typename Lanes::Wide sums[R][kVectors];
+  for (size_t r = 0; r < R; ++r) {
+    for (size_t v = 0; v < kVectors; ++v) sums[r][v] = Lanes::wide_zero();
+  }
   for_each_vector<Lanes>(
       cols,
       [&](size_t i, size_t v) {
-        sums[v] = Lanes::add(sums[v], Lanes::multiply(Element::template load<Lanes>(w + i * Element::kBytes),
-                                                      F32::load<Lanes>(x + i * F32::kBytes)));
+        ask.to(i * Element::kBytes);
+        const auto values = F32::load<Lanes>(x + i * F32::kBytes);
+        for (size_t r = 0; r < R; ++r) {
+          const auto weights = Element::template load<Lanes>(bytes_of(rows[r]) + i * Element::kBytes);
+          sums[r][v] = Lanes::add(sums[r][v], Lanes::multiply(weights, values));
+        }
       },
       [&](size_t i, size_t count, size_t v) {
-        sums[v] = Lanes::add(sums[v], Lanes::multiply(load_first<Lanes, Element>(w + i * Element::kBytes, count),
-                                                      load_first<Lanes, F32>(x + i * F32::kBytes, count)));
+        const auto values = load_first<Lanes, F32>(x + i * F32::kBytes, count);
+        for (size_t r = 0; r < R; ++r) {
+          const auto weights = load_first<Lanes, Element>(bytes_of(rows[r]) + i * Element::kBytes, count);
+          sums[r][v] = Lanes::add(sums[r][v], Lanes::multiply(weights, values));
+        }
       });
-  double total = 0;
-  for (const auto& sum : sums) total += Lanes::total(sum);
-  return total;
+  for (size_t r = 0; r < R; ++r) {
+    double total = 0;
+    for (const auto& sum : sums[r]) total += Lanes::total(sum);
+    store_at(y, r, load<double>(bytes_of(y) + r * sizeof(double)) + total);
+  }
 }
 
 template <class Lanes, class Element>
 void add_float_rows_f64(const std::byte* const* rows, size_t count, const Activations& x, size_t cols, double* y,
                         size_t y_stride) {
-  for (size_t i = 0; i < count; ++i) {
-    for (size_t j = 0; j < x.count; ++j) {
-      const double before = load<double>(bytes_of(y) + (j * y_stride + i) * sizeof(double));
-      store_at(y, j * y_stride + i, before + dot_f64<Lanes, Element>(bytes_of(rows[i]), row_of(x, j), cols));
+  constexpr size_t kRows = Lanes::kWidth / 4;  // half of the registers hold sums
+  for (size_t j = 0; j < x.count; ++j) {
+    double* to = y + j * y_stride;
+    size_t i = 0;
+    for (; i + kRows <= count; i += kRows) {
+      const AskRowsAhead<kRows> ask(rows, i / kRows, count, cols * Element::kBytes);
+      float_tile_f64<Lanes, Element, kRows>(rows + i, row_of(x, j), cols, to + i, ask);
     }
+    for (; i < count; ++i) float_tile_f64<Lanes, Element, 1>(rows + i, row_of(x, j), cols, to + i, AskNothing());
   }
 }
 
 template <class Lanes, class Element>
 void accumulate_floats(const float* scales, const std::byte* const* rows, size_t count, double* y, size_t cols) {
   constexpr size_t kWidth = Lanes::kWidth;
+  AskAhead ahead(rows, count);
   size_t c = 0;
   for (; c + kWidth <= cols; c += kWidth) {
+    ahead.to(c * Element::kBytes);
     auto sums = Lanes::load_wide(y + c);
     for (size_t i = 0; i < count; ++i) {
       const auto weights = Element::template load<Lanes>(bytes_of(rows[i]) + c * Element::kBytes);
@@ -190,21 +244,41 @@ void dequantize_floats(const std::byte* row, float* y, size_t cols) {
   __builtin_memcpy(y + c, rest, (cols - c) * sizeof(float));
 }
 
+// Columns first .. first + V vectors - 1, whose sums stay in registers from row to row.
+template <class Lanes, size_t V>
+void add_scaled_columns(const float* scales, const uint8_t* rows, size_t count, float* y, size_t cols) {
+  typename Lanes::Floats sums[V];
+  for (size_t v = 0; v < V; ++v) sums[v] = Lanes::load_floats(bytes_of(y + v * Lanes::kWidth));
+  for (size_t i = 0; i < count; ++i) {
+    const auto scale = Lanes::splat(scales[i]);
+    const uint8_t* row = rows + i * cols * F16::kBytes;
+    for (size_t v = 0; v < V; ++v) {
+      sums[v] = Lanes::multiply_add(scale, Lanes::load_halves(row + v * Lanes::kWidth * F16::kBytes), sums[v]);
+    }
+  }
+  for (size_t v = 0; v < V; ++v) Lanes::store(y + v * Lanes::kWidth, sums[v]);
+}
+
 template <class Lanes>
-void add_scaled_f16(float scale, const uint16_t* row, float* y, size_t cols) {
+void add_scaled_rows_f16(const float* scales, const uint16_t* rows, size_t count, float* y, size_t cols) {
+  constexpr size_t kVectors = 4;
   constexpr size_t kWidth = Lanes::kWidth;
-  const uint8_t* from = bytes_of(row);
-  const auto scales = Lanes::splat(scale);
+  const uint8_t* from = bytes_of(rows);
   size_t c = 0;
+  for (; c + kVectors * kWidth <= cols; c += kVectors * kWidth) {
+    add_scaled_columns<Lanes, kVectors>(scales, from + c * F16::kBytes, count, y + c, cols);
+  }
   for (; c + kWidth <= cols; c += kWidth) {
-    const auto weights = Lanes::load_halves(from + c * F16::kBytes);
-    Lanes::store(y + c, Lanes::multiply_add(scales, weights, Lanes::load_floats(bytes_of(y + c))));
+    add_scaled_columns<Lanes, 1>(scales, from + c * F16::kBytes, count, y + c, cols);
   }
   if (c == cols) return;
   float rest[kWidth];
-  const auto weights = load_first<Lanes, F16>(from + c * F16::kBytes, cols - c);
-  const auto before = load_first<Lanes, F32>(bytes_of(y + c), cols - c);
-  Lanes::store(rest, Lanes::multiply_add(scales, weights, before));
+  auto sums = load_first<Lanes, F32>(bytes_of(y + c), cols - c);
+  for (size_t i = 0; i < count; ++i) {
+    const auto weights = load_first<Lanes, F16>(from + (i * cols + c) * F16::kBytes, cols - c);
+    sums = Lanes::multiply_add(Lanes::splat(scales[i]), weights, sums);
+  }
+  Lanes::store(rest, sums);
   __builtin_memcpy(y + c, rest, (cols - c) * sizeof(float));
 }
 

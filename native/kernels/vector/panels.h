@@ -114,11 +114,6 @@ struct F64Sums {
   }
 };
 
-// How far ahead of each of four streams lines are asked for. A core gets some 30 GB/s from memory that answers after
-// some 100 ns, so that 3 KB are under way, 768 bytes of each stream; twice that covers what takes longer. On a Zen 5 two
-// cores read Q4_0 panels at 31 GB/s without asking, at 50 GB/s from 1 to 2 KiB ahead, where plain reads get 55 to 66.
-constexpr size_t kAheadBytes = 1536;
-
 // A block's parts read its pieces in another order than they lie in: with the first part all of it must be there.
 template <class Block>
 constexpr size_t kAheadOf = Block::kBytes > kAheadBytes ? Block::kBytes : kAheadBytes;

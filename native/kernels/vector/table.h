@@ -40,7 +40,7 @@ constexpr Kernels table(InstructionSet set) {
                      dequantize_blocks<Lanes, BlockQ4_0>, dequantize_floats<Lanes, BF16>,
                      dequantize_blocks<Lanes, BlockQ4_K>, dequantize_blocks<Lanes, BlockQ5_K>,
                      dequantize_blocks<Lanes, BlockQ6_K>},
-      .add_scaled_f16 = add_scaled_f16<Lanes>,
+      .add_scaled_rows_f16 = add_scaled_rows_f16<Lanes>,
       .exp_minus = exp_minus<Lanes>,
       .silu_times = silu_times<Lanes>,
       .quantize = quantize,
