@@ -359,9 +359,12 @@ export async function convertRows(conversion: RowConversion): Promise<Uint8Array
  * creator unlinks its name once everybody has attached; from then on it lives as long as its last mapping.
  */
 export class Arena {
-  /** What the last logits of each index, and the last timing records, were read into. */
+  /** What the last logits of each index, and the last two sets of timing records, were read into. */
   private readonly logitBuffers: ArrayBuffer[] = [];
-  private timingBuffer: ArrayBuffer | undefined;
+  private timingBuffers: [older: ArrayBuffer | undefined, newer: ArrayBuffer | undefined] = [
+    undefined,
+    undefined,
+  ];
 
   private constructor(private readonly handle: object) {}
 
@@ -427,12 +430,13 @@ export class Arena {
   }
 
   /**
-   * Takes the timing records written since the last call; `lost` counts those overwritten unread. The next call
-   * overwrites the records.
+   * Takes the timing records written since the last call; `lost` counts those overwritten unread. The call after the
+   * next one overwrites the records.
    */
   drainTimings(): { records: Float64Array; lost: number } {
-    const timings = call((addon) => addon.arenaDrainTimings(this.handle, this.timingBuffer));
-    this.timingBuffer = timings.records.buffer;
+    const [older, newer] = this.timingBuffers;
+    const timings = call((addon) => addon.arenaDrainTimings(this.handle, older));
+    this.timingBuffers = [newer, timings.records.buffer];
     return timings;
   }
 

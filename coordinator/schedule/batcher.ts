@@ -189,6 +189,8 @@ export class Batcher {
   }
 
   private settle({ shares }: StepPlan, result: StepResult): void {
+    // The step before must be told of while its timings are still there.
+    this.tell();
     this.observe(() => this.observer.step(result, shares));
     const decoding = shares.filter(({ sequence, stage }) => stage === "decode" && sequence.wantsLayers);
     if (decoding.length > 0) {
@@ -268,11 +270,13 @@ export class Batcher {
   /** Tells telemetry something, after everything that is ready to run by then, readers of tokens among it. */
   private observe(observation: () => void): void {
     if (this.observations.push(observation) > 1) return;
-    setImmediate(() => {
-      const observations = this.observations;
-      this.observations = [];
-      for (const tell of observations) tell();
-    });
+    setImmediate(() => this.tell());
+  }
+
+  private tell(): void {
+    const observations = this.observations;
+    this.observations = [];
+    for (const observation of observations) observation();
   }
 }
 

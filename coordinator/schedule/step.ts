@@ -12,7 +12,7 @@ export interface StepLimits {
   contextLength: number;
 }
 
-/** What a step gave; `logits` and `timings` are overwritten when the next one ends. */
+/** What a step gave. `logits` are overwritten when the next one ends, `timings` when the one after that does. */
 export interface StepResult {
   /** The step's number, unique within this arena. */
   step: number;

@@ -4,7 +4,7 @@ import type { StepLimits } from "../../coordinator/schedule/step.js";
 import { NOOP_OBSERVER } from "../../coordinator/telemetry/noop.js";
 import type { Observer } from "../../coordinator/telemetry/observer.js";
 import { ThermoclineError } from "../../proto/errors.js";
-import { FakeStepRunner } from "../support/fake-step-runner.js";
+import { FakeStepRunner, fakeLogits } from "../support/fake-step-runner.js";
 import { FAKE_FIRST_HALF, fakeTokenizer } from "../support/fake-tokenizer.js";
 import { collect, eventsOf, loneRun, request, turns, until } from "../support/generation.js";
 
@@ -519,6 +519,28 @@ describe("observer", () => {
       "read 2",
       "observed 2 with 3 begun",
     ]);
+  });
+
+  test("hears of every step while its timings are there, also when steps end before anything else can run", async () => {
+    const seen: [step: number, timings: number][] = [];
+    const { runner, batcher } = start(
+      {},
+      {},
+      {
+        request: NOOP_OBSERVER.request,
+        step: ({ step, timings }) => seen.push([step, timings[0] ?? -1]),
+      },
+    );
+    const buffers = [new Float64Array(1), new Float64Array(1)];
+    let step = 0;
+    runner.run = (rows) => {
+      const timings = (buffers[++step % 2] ?? new Float64Array(1)).fill(step);
+      const logits = rows.filter(({ wantsLogits }) => wantsLogits).map(() => fakeLogits([step]));
+      return Promise.resolve({ step, logits, startNs: 0, endNs: 0, timings });
+    };
+    await collect(batcher.generate(request({ maxTokens: 12 })));
+    await turns(2);
+    expect(seen).toEqual(Array.from({ length: 12 }, (_, index) => [index + 1, index + 1]));
   });
 
   test("hears of a cancellation in the queue", async () => {
