@@ -96,12 +96,12 @@ Napi::Value wait(const Napi::CallbackInfo& info) {
 
 // The buffer given, if it is one and large enough, or else a new one. Hundreds of kilobytes a token would keep the
 // garbage collector busy, and cost a page fault for every 4 of them.
-Napi::ArrayBuffer buffer_of(const Napi::CallbackInfo& info, const Napi::Value& given, size_t bytes) {
+Napi::ArrayBuffer buffer_of(const Napi::Value& given, size_t bytes) {
   if (given.IsArrayBuffer()) {
     Napi::ArrayBuffer buffer = given.As<Napi::ArrayBuffer>();
     if (buffer.ByteLength() >= bytes) return buffer;
   }
-  return Napi::ArrayBuffer::New(info.Env(), bytes);
+  return Napi::ArrayBuffer::New(given.Env(), bytes);
 }
 
 Napi::Value logits(const Napi::CallbackInfo& info) {
@@ -120,7 +120,7 @@ Napi::Value logits(const Napi::CallbackInfo& info) {
                 index.path());
   }
   const size_t vocab = arena.options().vocab;
-  Napi::ArrayBuffer buffer = buffer_of(info, info[2], vocab * sizeof(float));
+  Napi::ArrayBuffer buffer = buffer_of(info[2], vocab * sizeof(float));
   std::copy_n(arena.logits() + row * vocab, vocab, static_cast<float*>(buffer.Data()));
   return Napi::Float32Array::New(info.Env(), vocab, buffer, 0);
 }
@@ -151,7 +151,7 @@ Napi::Value drain_timings(const Napi::CallbackInfo& info) {
       for (const Timing& timing : std::span(batch, count)) append(numbers, timing);
     }
   }
-  Napi::ArrayBuffer buffer = buffer_of(info, info[1], numbers.size() * sizeof(double));
+  Napi::ArrayBuffer buffer = buffer_of(info[1], numbers.size() * sizeof(double));
   std::copy(numbers.begin(), numbers.end(), static_cast<double*>(buffer.Data()));
   Napi::Object result = Napi::Object::New(info.Env());
   result.Set("records", Napi::Float64Array::New(info.Env(), numbers.size(), buffer, 0));

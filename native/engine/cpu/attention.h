@@ -25,7 +25,6 @@ class Attention {
   void attend(const Kernels& kernels, const KvCache& cache, size_t layer, const StepRow& row, size_t index,
               size_t first_head, float* scores) const;
 
-
   ModelShape shape_;
   size_t positions_;
   float* normed_;           // [rows][embd]

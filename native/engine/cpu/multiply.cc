@@ -20,6 +20,7 @@ size_t groups_of(const Matrix& weights) { return (weights.rows + kPanelRows - 1)
 // Rows whose pointers kernels get at a time: they ask for the next rows as long as they know them.
 constexpr size_t kRowsAtATime = 64;
 
+// Calls use(row pointers, how many, number of the first).
 template <class Use>
 void for_rows(const Matrix& weights, size_t first, size_t count, size_t block_offset, const Use& use) {
   const std::byte* rows[kRowsAtATime];

@@ -34,5 +34,36 @@ class AskAhead {
   size_t asked_ = 0;
 };
 
+// For R rows, and where they end for the R rows behind them.
+template <size_t R>
+class AskRowsAhead {
+ public:
+  // `number` counts the groups of R of `count` rows before this one.
+  AskRowsAhead(const std::byte* const* rows, size_t number, size_t count, size_t row_bytes)
+      : rows_(rows + number * R),
+        next_((number + 2) * R <= count ? rows_ + R : rows_),
+        row_bytes_(row_bytes),
+        asked_(number == 0 ? 0 : kAheadBytes) {}
+
+  void to(size_t offset) {
+    for (; asked_ < offset + kAheadBytes; asked_ += kLine) {
+      const bool here = asked_ < row_bytes_;
+      for (size_t r = 0; r < R; ++r) {
+        _mm_prefetch(here ? bytes_of(rows_[r]) + asked_ : bytes_of(next_[r]) + (asked_ - row_bytes_), _MM_HINT_T0);
+      }
+    }
+  }
+
+ private:
+  const std::byte* const* rows_;
+  const std::byte* const* next_;
+  size_t row_bytes_, asked_;
+};
+
+// For what is in a cache.
+struct AskNothing {
+  void to(size_t) {}
+};
+
 }  // namespace
 }  // namespace thermocline

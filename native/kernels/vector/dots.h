@@ -7,6 +7,9 @@
 namespace thermocline {
 namespace {
 
+// Sums of two products of unsigned bytes of at most `most` with quants that 16 bits have room for.
+constexpr size_t room_in_halves(int most) { return static_cast<size_t>(32767 / (2 * most * 127)); }
+
 struct DotAvx2 {
   using Ints = __m256i;
   static Ints widen(Ints pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
@@ -22,7 +25,7 @@ struct DotAvx2 {
   // Unsigned bytes of at most `most` by quants: how many sums of two products a lane's halves have room for, and those
   // sums times their scale, which lies in both halves.
   static constexpr bool kScaleInHalves = true;
-  static constexpr size_t room_for(int most) { return static_cast<size_t>(32767 / (2 * most * 127)); }
+  static constexpr size_t room_for(int most) { return room_in_halves(most); }
   static Ints times(Ints sums, Ints scales) { return _mm256_madd_epi16(sums, scales); }
 
   // Any bytes of at most 64 in magnitude as unsigned by x: two products fit 16 bits.
@@ -80,7 +83,7 @@ struct Dot512 {
   }
   static Ints nibbles_done(Ints sums) { return widen(sums); }
   static constexpr bool kScaleInHalves = true;
-  static constexpr size_t room_for(int most) { return static_cast<size_t>(32767 / (2 * most * 127)); }
+  static constexpr size_t room_for(int most) { return room_in_halves(most); }
   static Ints times(Ints sums, Ints scales) { return _mm512_madd_epi16(sums, scales); }
   static constexpr int16_t kByteZero = 0;
   static Ints add_bytes(Ints sums, Ints w, Ints x) {

@@ -61,36 +61,6 @@ void for_each_vector(size_t cols, const Whole& whole, const Part& part) {
   }
 }
 
-// Asks for R rows ahead of their use and, where they end, for the R rows behind them.
-template <size_t R>
-class AskRowsAhead {
- public:
-  // `number` counts the groups of R of `count` rows before this one.
-  AskRowsAhead(const std::byte* const* rows, size_t number, size_t count, size_t row_bytes)
-      : rows_(rows + number * R),
-        next_((number + 2) * R <= count ? rows_ + R : rows_),
-        row_bytes_(row_bytes),
-        asked_(number == 0 ? 0 : kAheadBytes) {}
-
-  void to(size_t offset) {
-    for (; asked_ < offset + kAheadBytes; asked_ += kLine) {
-      const bool here = asked_ < row_bytes_;
-      for (size_t r = 0; r < R; ++r) {
-        _mm_prefetch(here ? bytes_of(rows_[r]) + asked_ : bytes_of(next_[r]) + (asked_ - row_bytes_), _MM_HINT_T0);
-      }
-    }
-  }
-
- private:
-  const std::byte* const* rows_;
-  const std::byte* const* next_;
-  size_t row_bytes_, asked_;
-};
-
-struct AskNothing {
-  void to(size_t) {}
-};
-
 // R rows of weights by X rows of activations.
 template <class Lanes, class Element, size_t R, size_t X, class Ask>
 void float_tile(const std::byte* const* rows, const Activations& x, size_t first, size_t cols, float* y,
@@ -193,14 +163,17 @@ template <class Lanes, class Element>
 void add_float_rows_f64(const std::byte* const* rows, size_t count, const Activations& x, size_t cols, double* y,
                         size_t y_stride) {
   constexpr size_t kRows = Lanes::kWidth / 4;  // half of the registers hold sums
-  for (size_t j = 0; j < x.count; ++j) {
-    double* to = y + j * y_stride;
-    size_t i = 0;
-    for (; i + kRows <= count; i += kRows) {
+  size_t i = 0;
+  for (; i + kRows <= count; i += kRows) {
+    for (size_t j = 0; j < x.count; ++j) {
       const AskRowsAhead<kRows> ask(rows, i / kRows, count, cols * Element::kBytes);
-      float_tile_f64<Lanes, Element, kRows>(rows + i, row_of(x, j), cols, to + i, ask);
+      float_tile_f64<Lanes, Element, kRows>(rows + i, row_of(x, j), cols, y + j * y_stride + i, ask);
     }
-    for (; i < count; ++i) float_tile_f64<Lanes, Element, 1>(rows + i, row_of(x, j), cols, to + i, AskNothing());
+  }
+  for (; i < count; ++i) {
+    for (size_t j = 0; j < x.count; ++j) {
+      float_tile_f64<Lanes, Element, 1>(rows + i, row_of(x, j), cols, y + j * y_stride + i, AskNothing());
+    }
   }
 }
 
@@ -244,7 +217,7 @@ void dequantize_floats(const std::byte* row, float* y, size_t cols) {
   __builtin_memcpy(y + c, rest, (cols - c) * sizeof(float));
 }
 
-// Columns first .. first + V vectors - 1, whose sums stay in registers from row to row.
+// V vectors of columns, whose sums stay in registers from row to row; rows are `cols` apart.
 template <class Lanes, size_t V>
 void add_scaled_columns(const float* scales, const uint8_t* rows, size_t count, float* y, size_t cols) {
   typename Lanes::Floats sums[V];

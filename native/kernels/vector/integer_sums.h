@@ -5,7 +5,7 @@
 #pragma once
 
 #include "ahead.h"
-#include "block_sums.h"
+#include "unpacked_blocks.h"
 
 namespace thermocline {
 namespace {
@@ -31,95 +31,44 @@ Pairs<Lanes> pairs_of_bytes(__m256i a, __m256i b) {
   }
 }
 
-// What sums need to know of a format. Scales come in groups of eight, from the block of column `c` on.
-template <class Block>
-struct BytePairs {
-  template <class Lanes>
-  static Pairs<Lanes> pairs(const uint8_t* a, const uint8_t* b, size_t sub) {
-    return pairs_of_bytes<Lanes>(Block::unpack(a, sub).quants, Block::unpack(b, sub).quants);
+template <class Lanes, class Block>
+struct PairsOf {
+  static Pairs<Lanes> of(const uint8_t* a, const uint8_t* b, size_t sub) {
+    return pairs_of_bytes<Lanes>(Block::quants(a, sub), Block::quants(b, sub));
   }
 };
 
-template <size_t BlockBytes>
-struct ScaleABlock {
-  static constexpr size_t kScaleElements = kBlock;
-  // Of which `present` are there.
-  static __m256 eight_scales(const uint8_t* from, size_t, size_t present) {
-    if (present >= 8) return eight_halves([&](size_t i) { return load<int16_t>(from + i * BlockBytes); });
-    return eight_halves([&](size_t i) { return i < present ? load<int16_t>(from + i * BlockBytes) : int16_t{0}; });
-  }
-};
-
-template <class Block>
-struct SumsOf;
-
-template <>
-struct SumsOf<BlockQ8_0> : ScaleABlock<kQ8_0BlockBytes>, BytePairs<BlockQ8_0> {};
-
-template <>
-struct SumsOf<BlockQ4_0> : ScaleABlock<kQ4_0BlockBytes> {
-  template <class Lanes>
-  static Pairs<Lanes> pairs(const uint8_t* a, const uint8_t* b, size_t) {
+// Nibbles are widened while they are packed, which takes half as many instructions.
+template <class Lanes>
+struct PairsOf<Lanes, BlockQ4_0> {
+  static Pairs<Lanes> of(const uint8_t* a, const uint8_t* b, size_t) {
     const __m128i packed_a = load128(a + kWeightQuants), packed_b = load128(b + kWeightQuants);
     const __m128i even = _mm_unpacklo_epi8(packed_a, packed_b), odd = _mm_unpackhi_epi8(packed_a, packed_b);
     Pairs<Lanes> pairs;
     if constexpr (Pairs<Lanes>::kVectors == 2) {
-      split<Lanes>(_mm256_set_m128i(odd, even), pairs.lanes[0], pairs.lanes[1]);
+      split(_mm256_set_m128i(odd, even), pairs.lanes[0], pairs.lanes[1]);
     } else {
-      split<Lanes>(even, pairs.lanes[0], pairs.lanes[2]);
-      split<Lanes>(odd, pairs.lanes[1], pairs.lanes[3]);
+      split(even, pairs.lanes[0], pairs.lanes[2]);
+      split(odd, pairs.lanes[1], pairs.lanes[3]);
     }
     return pairs;
   }
 
  private:
-  template <class Lanes, class Bytes>
-  static void split(Bytes packed, typename Lanes::Ints& low, typename Lanes::Ints& high) {
-    const auto words = Lanes::widen_unsigned_bytes(packed);
-    low = Lanes::subtract_words(Lanes::low_nibbles(words), Lanes::splat(0x00080008));
-    high = Lanes::subtract_words(Lanes::down_by_4(words), Lanes::splat(0x00080008));
+  using Ints = typename Lanes::Ints;
+  template <class Bytes>
+  static void split(Bytes packed, Ints& low, Ints& high) {
+    const Ints words = Lanes::widen_unsigned_bytes(packed), zero = Lanes::splat(0x00080008);
+    low = Lanes::subtract_words(Lanes::low_nibbles(words), zero);
+    high = Lanes::subtract_words(Lanes::down_by_4(words), zero);
   }
 };
 
-__m256 eight_bytes(uint32_t first, uint32_t last) {
-  const __m128i bytes = _mm_set_epi32(0, 0, static_cast<int>(last), static_cast<int>(first));
-  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
-}
-
-// Their scales and minimums are packed as sub_block.h says.
-template <class Block>
-struct ScalesWithMinimums : BytePairs<Block> {
-  static constexpr size_t kScaleElements = kBlock;
-  static __m256 eight_scales(const uint8_t* block, size_t, size_t) {
-    const uint32_t a = load<uint32_t>(block + kKScales), c = load<uint32_t>(block + kKScales + 8);
-    const __m256 scales = eight_bytes(a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030));
-    return _mm256_mul_ps(_mm256_set1_ps(half_at(block)), scales);
-  }
-  static __m256 eight_minimums(const uint8_t* block) {
-    const uint32_t b = load<uint32_t>(block + kKScales + 4), c = load<uint32_t>(block + kKScales + 8);
-    const __m256 minimums = eight_bytes(b & 0x3f3f3f3f, (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030));
-    return _mm256_mul_ps(_mm256_set1_ps(half_at(block + kKScaleOfMinimums)), minimums);
-  }
-};
-template <>
-struct SumsOf<BlockQ4_K> : ScalesWithMinimums<BlockQ4_K> {};
-template <>
-struct SumsOf<BlockQ5_K> : ScalesWithMinimums<BlockQ5_K> {};
-
-template <>
-struct SumsOf<BlockQ6_K> : BytePairs<BlockQ6_K> {
-  static constexpr size_t kScaleElements = kBlock / 2;
-  static __m256 eight_scales(const uint8_t* block, size_t c, size_t) {
-    const uint8_t* scales = block + kQ6_KScales + c % kSuperBlock / kScaleElements;
-    const __m256i integers = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(scales)));
-    return _mm256_mul_ps(_mm256_set1_ps(half_at(block + kQ6_KScale)), _mm256_cvtepi32_ps(integers));
-  }
-};
-
-// To 12 significant bits, halves away from 0; what is no number stays so.
+// To kSumBits significant bits, halves away from 0; what is no number stays so.
 template <class Lanes>
 typename Lanes::Floats rounded(typename Lanes::Floats a) {
-  const auto half = Lanes::splat(1 << 11), mask = Lanes::splat(~((1 << 12) - 1));
+  constexpr int kDropped = __FLT_MANT_DIG__ - kSumBits;
+  const auto half = Lanes::splat(1 << (kDropped - 1)), mask = Lanes::splat(-(1 << kDropped));
   return Lanes::from_bits(Lanes::and_bits(Lanes::add(Lanes::bits_of(a), half), mask));
 }
 
@@ -127,8 +76,6 @@ typename Lanes::Floats rounded(typename Lanes::Floats a) {
 template <class Lanes, class Dot, class Block>
 class IntegerSums {
  public:
-  static constexpr size_t kRows = kSumRows;
-
   IntegerSums(const float* scales, const std::byte* const* rows, size_t count)
       : rows_(rows), count_(count), pairs_((count + 1) / 2) {
     for (size_t i = 0; i < count; ++i) {
@@ -138,13 +85,13 @@ class IntegerSums {
   }
 
   void add_to(double* y, size_t cols) {
-    constexpr size_t kTile = kWidth * Format::kScaleElements;
+    constexpr size_t kTile = kWidth * Block::kScaleElements;
     AskAhead ahead(rows_, count_);
     for (size_t c = 0; c < cols; c += kTile) {
       const size_t last = cols - c < kTile ? cols : c + kTile;
-      take_scales(c, (last - c) / Format::kScaleElements);
+      take_scales(c, (last - c) / Block::kScaleElements);
       for (size_t at = c; at < last; at += kBlock) {
-        const size_t group = (at - c) / Format::kScaleElements;
+        const size_t group = (at - c) / Block::kScaleElements;
         ahead.to(offset_of(at));
         if ((exact_ >> group & kGroupMask) == kGroupMask) {
           add_integers(y + at, at, group);
@@ -156,12 +103,11 @@ class IntegerSums {
   }
 
  private:
-  using Format = SumsOf<Block>;
   using Floats = typename Lanes::Floats;
   using Ints = typename Lanes::Ints;
   static constexpr size_t kWidth = Lanes::kWidth;
   static constexpr size_t kVectors = kBlock / kWidth;
-  static constexpr size_t kGroups = kBlock / Format::kScaleElements;  // of one scale, in a block of 32
+  static constexpr size_t kGroups = kBlock / Block::kScaleElements;  // of one scale, in a block of 32
   static constexpr uint32_t kGroupMask = (1u << kGroups) - 1;
   static constexpr int kExponent = 1 << 23;  // of a float's bits
   static constexpr int kBits = 29;           // numbers below 2 are made whole ones below 2^30
@@ -176,16 +122,16 @@ class IntegerSums {
     Ints most = Lanes::splat(0);
     const auto rounded_eights = [&](size_t row, const auto& eight, float* to) {
       const Floats value = rounded<Lanes>(Lanes::multiply(Lanes::splat(scales_[row]), Lanes::of_eights([&](size_t i) {
-        return i * 8 < groups ? eight(c + i * 8 * Format::kScaleElements, groups - i * 8) : _mm256_setzero_ps();
+        return i * 8 < groups ? eight(c + i * 8 * Block::kScaleElements, groups - i * 8) : _mm256_setzero_ps();
       })));
       Lanes::store(to, value);
       most = Lanes::largest(most, Lanes::and_bits(Lanes::bits_of(value), Lanes::splat(0x7fffffff)));
     };
     for (size_t i = 0; i < count_; ++i) {
       rounded_eights(
-          i, [&](size_t at, size_t n) { return Format::eight_scales(block_at(i, at), at, n); }, scale_[i]);
+          i, [&](size_t at, size_t n) { return Block::eight_scales(block_at(i, at), at, n); }, scale_[i]);
       if constexpr (Block::kHasMinimum) {
-        rounded_eights(i, [&](size_t at, size_t) { return Format::eight_minimums(block_at(i, at)); }, minimum_[i]);
+        rounded_eights(i, [&](size_t at, size_t) { return Block::eight_minimums(block_at(i, at)); }, minimum_[i]);
       }
     }
     if (count_ % 2 != 0) Lanes::store(scale_[count_], Lanes::zero());
@@ -228,7 +174,7 @@ class IntegerSums {
     for (size_t v = 0; v < kVectors; ++v) low[v] = high[v] = Lanes::splat(0);
     for (size_t p = 0; p < pairs_; ++p) {
       const size_t second = 2 * p + 1 < count_ ? 2 * p + 1 : 2 * p;
-      const auto quants = Format::template pairs<Lanes>(block_at(2 * p, c), block_at(second, c), sub);
+      const auto quants = PairsOf<Lanes, Block>::of(block_at(2 * p, c), block_at(second, c), sub);
       for (size_t v = 0; v < kVectors; ++v) {
         const size_t g = group_of(group, v);
         low[v] = Dot::add_words(low[v], quants.lanes[v], Lanes::splat(low_[p][g]));
@@ -247,10 +193,10 @@ class IntegerSums {
     typename Lanes::Wide sums[kVectors];
     for (auto& sum : sums) sum = Lanes::wide_zero();
     for (size_t i = 0; i < count_; ++i) {
-      const Unpacked block = Block::unpack(block_at(i, c), c % Block::kElements / kBlock);
+      const __m256i quants = Block::quants(block_at(i, c), c % Block::kElements / kBlock);
       for (size_t v = 0; v < kVectors; ++v) {
         const size_t g = group_of(group, v);
-        sums[v] = Lanes::add(sums[v], Lanes::multiply(Lanes::splat(scale_[i][g]), vector_of<Lanes>(block.quants, v)));
+        sums[v] = Lanes::add(sums[v], Lanes::multiply(Lanes::splat(scale_[i][g]), vector_of<Lanes>(quants, v)));
         if constexpr (Block::kHasMinimum) sums[v] = Lanes::subtract(sums[v], double{minimum_[i][g]});
       }
     }
@@ -261,10 +207,10 @@ class IntegerSums {
 
   const std::byte* const* rows_;
   size_t count_, pairs_;
-  float scales_[kRows];
-  float scale_[kRows][kWidth];
-  float minimum_[Block::kHasMinimum ? kRows : 1][kWidth];
-  int32_t low_[kRows / 2][kWidth], high_[kRows / 2][kWidth];
+  float scales_[kSumRows];
+  float scale_[kSumRows][kWidth];
+  float minimum_[Block::kHasMinimum ? kSumRows : 1][kWidth];
+  int32_t low_[kSumRows / 2][kWidth], high_[kSumRows / 2][kWidth];
   double unit_[kWidth];
   double minimums_[kWidth];
   uint32_t exact_ = 0;  // bit g: group g's scales are whole numbers

@@ -127,7 +127,6 @@ struct Lanes256 {
   // a | b & mask.
   static Ints with_bits(Ints a, Ints b, Ints mask) { return _mm256_or_si256(a, _mm256_and_si256(b, mask)); }
   static Ints splat_byte(int8_t value) { return _mm256_set1_epi8(value); }
-  static Ints splat_half(int16_t value) { return _mm256_set1_epi16(value); }
   static Ints and_bits(Ints a, Ints b) { return _mm256_and_si256(a, b); }
   static Ints low_nibbles(Ints a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
   static Ints high_nibbles(Ints a) { return low_nibbles(_mm256_srli_epi16(a, 4)); }

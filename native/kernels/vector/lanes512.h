@@ -84,7 +84,6 @@ struct Lanes512 {
   }
   static Ints with_bits(Ints a, Ints b, Ints mask) { return _mm512_ternarylogic_epi32(a, b, mask, 0xf8); }
   static Ints splat_byte(int8_t value) { return _mm512_set1_epi8(value); }
-  static Ints splat_half(int16_t value) { return _mm512_set1_epi16(value); }
   static Ints and_bits(Ints a, Ints b) { return _mm512_and_si512(a, b); }
   static Ints low_nibbles(Ints a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
   static Ints high_nibbles(Ints a) { return low_nibbles(_mm512_srli_epi16(a, 4)); }
