@@ -1,7 +1,14 @@
 /** The coordinator's own time for a token: what passes between one step's end and the next one's start. */
 import { type Benchmark, type Figure, latencyFigures } from "./benchmark.js";
 import type { RecordedStep } from "./recording-runner.js";
-import { type Device, GREEDY, SAMPLED, type StackUnderTest, withStacks } from "./stack-under-test.js";
+import {
+  type Device,
+  GREEDY,
+  SAMPLED,
+  type StackUnderTest,
+  stackOptions,
+  withStacks,
+} from "./stack-under-test.js";
 import { distribution, interleaved } from "./statistics.js";
 import { timingRecords } from "./timing-records.js";
 
@@ -11,16 +18,9 @@ const SAMPLINGS = [
   { sampling: SAMPLED, sampled: "temperature 0.8, top-p 0.95" },
 ];
 
-export const coordinatorTime: Benchmark = async ({
-  runs,
-  tokens,
-  modelPath,
-  predictor,
-  threads,
-  progress,
-  signal,
-}) => {
-  const options = DEVICES.map((device) => ({ modelPath, predictor, device, threads, otlpEndpoint: null }));
+export const coordinatorTime: Benchmark = async (context) => {
+  const { runs, tokens, progress, signal } = context;
+  const options = DEVICES.map((device) => stackOptions(context, device));
   return withStacks(options, async (stacks) => {
     const contenders = stacks.flatMap((stack, index) =>
       SAMPLINGS.map((sampling) => ({

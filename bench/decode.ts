@@ -2,7 +2,13 @@
 import { type Benchmark, type BenchmarkContext, type Figure, medianFigure } from "./benchmark.js";
 import type { Peer } from "./peer.js";
 import { phaseFigures, type TokenTimes, tokenTimes } from "./phase-times.js";
-import { contendingDevices, GREEDY, type StackUnderTest, withStacks } from "./stack-under-test.js";
+import {
+  contendingDevices,
+  GREEDY,
+  type StackUnderTest,
+  stackOptions,
+  withStacks,
+} from "./stack-under-test.js";
 import { distribution } from "./statistics.js";
 import { type Contender, takeTurns } from "./turns.js";
 import { ownClockFigures, ratioFigure, withPeer } from "./versus.js";
@@ -18,9 +24,9 @@ interface DecodeTurn {
 }
 
 export const decode: Benchmark = async (context) => {
-  const { tokens, modelPath, predictor, threads } = context;
+  const { tokens } = context;
   const devices = contendingDevices(context.peer !== null);
-  const options = devices.map((device) => ({ modelPath, predictor, device, threads, otlpEndpoint: null }));
+  const options = devices.map((device) => stackOptions(context, device));
   return withStacks(options, async (stacks) => {
     const prompt = stacks[0]?.prompt ?? [];
     return withPeer(context, prompt.length + tokens, async (peer) => {

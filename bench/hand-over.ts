@@ -4,23 +4,16 @@
  * common to all processes, so that it includes what it takes to write the record itself.
  */
 import { type Benchmark, type Figure, latencyFigures } from "./benchmark.js";
-import { GREEDY, withStacks } from "./stack-under-test.js";
+import { GREEDY, stackOptions, withStacks } from "./stack-under-test.js";
 import { distribution } from "./statistics.js";
 import { type TimingRecord, timingRecords } from "./timing-records.js";
 
 /** From then on a wait is parked: `kSpinNs` of native/engine/spin.h. */
 export const SPIN_NS = 50_000;
 
-export const handOver: Benchmark = async ({
-  runs,
-  tokens,
-  modelPath,
-  predictor,
-  threads,
-  progress,
-  signal,
-}) =>
-  withStacks([{ modelPath, predictor, device: "host", threads, otlpEndpoint: null }], async (stacks) => {
+export const handOver: Benchmark = async (context) => {
+  const { runs, tokens, progress, signal } = context;
+  return withStacks([stackOptions(context, "host")], async (stacks) => {
     const layers: LayerHandOver[] = [];
     for (const stack of stacks) {
       await stack.generate({ prompt: stack.prompt, tokens, sampling: GREEDY, signal });
@@ -32,6 +25,7 @@ export const handOver: Benchmark = async ({
     }
     return figures(layers);
   });
+};
 
 /** One way of a hand-over. */
 export interface OneWay {

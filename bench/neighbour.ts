@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { type Benchmark, type BenchmarkContext, type Figure, medianFigure } from "./benchmark.js";
 import { Companion } from "./companion.js";
-import { GREEDY, withStacks } from "./stack-under-test.js";
+import { GREEDY, stackOptions, withStacks } from "./stack-under-test.js";
 import { distribution } from "./statistics.js";
 import { type Contender, takeTurns } from "./turns.js";
 import { ratioFigure, ratios, withPeer } from "./versus.js";
@@ -10,9 +10,8 @@ import { ratioFigure, ratios, withPeer } from "./versus.js";
 const NEIGHBOUR_ENTRY = fileURLToPath(new URL("./busy-neighbour.js", import.meta.url));
 
 export const neighbour: Benchmark = async (context) => {
-  const { tokens, modelPath, predictor, threads, signal } = context;
-  const options = [{ modelPath, predictor, device: "off", threads, otlpEndpoint: null } as const];
-  return withStacks(options, async ([stack]) => {
+  const { tokens, signal } = context;
+  return withStacks([stackOptions(context, "off")], async ([stack]) => {
     if (stack === undefined) return [];
     const { prompt } = stack;
     return withPeer(context, prompt.length + tokens, async (peer) => {

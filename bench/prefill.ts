@@ -13,6 +13,7 @@ import {
   type Generation,
   GREEDY,
   type StackUnderTest,
+  stackOptions,
   withStacks,
 } from "./stack-under-test.js";
 import { distribution } from "./statistics.js";
@@ -30,9 +31,9 @@ interface PrefillTurn {
 }
 
 export const prefill: Benchmark = async (context) => {
-  const { promptTokens, modelPath, predictor, threads } = context;
+  const { promptTokens } = context;
   const devices = contendingDevices(context.peer !== null);
-  const options = devices.map((device) => ({ modelPath, predictor, device, threads, otlpEndpoint: null }));
+  const options = devices.map((device) => stackOptions(context, device));
   return withStacks(options, async (stacks) =>
     withPeer(context, Math.max(...promptTokens) + 1, async (peer) => {
       const rows = stacks[0]?.limits.maxRows ?? 0;

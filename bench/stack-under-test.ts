@@ -37,6 +37,15 @@ export interface StackOptions {
   otlpEndpoint: string | null;
 }
 
+/** A stack as a benchmark's context asks for it. */
+export function stackOptions(
+  { modelPath, predictor, threads }: Pick<StackOptions, "modelPath" | "predictor" | "threads">,
+  device: Device,
+  otlpEndpoint: string | null = null,
+): StackOptions {
+  return { modelPath, predictor, threads, device, otlpEndpoint };
+}
+
 /** One request. */
 export interface Turn {
   prompt: readonly number[];

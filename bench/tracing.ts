@@ -8,7 +8,7 @@ import { ThermoclineError } from "../proto/errors.js";
 import { type Benchmark, type BenchmarkContext, type Figure, medianFigure } from "./benchmark.js";
 import type { SinkTally } from "./otlp-sink.js";
 import { startSink } from "./sink-process.js";
-import { type Device, GREEDY, type StackUnderTest, withStacks } from "./stack-under-test.js";
+import { type Device, GREEDY, type StackUnderTest, stackOptions, withStacks } from "./stack-under-test.js";
 import { distribution, interleaved } from "./statistics.js";
 import { profiled, shareOf } from "./thread-time.js";
 
@@ -24,13 +24,13 @@ export const tracing: Benchmark = async (context) => {
 };
 
 async function overheadOn(device: Device, context: BenchmarkContext): Promise<Figure[]> {
-  const { runs, modelPath, predictor, threads, progress, signal } = context;
+  const { runs, progress, signal } = context;
   const off: Turn[] = [];
   const offAgain: Turn[] = [];
   const on: Turn[] = [];
   const shares: number[] = [];
   const sink = await startSink();
-  const stack = (otlpEndpoint: string | null) => ({ modelPath, predictor, device, threads, otlpEndpoint });
+  const stack = (otlpEndpoint: string | null) => stackOptions(context, device, otlpEndpoint);
   let tally: SinkTally;
   try {
     await withStacks([stack(null), stack(null), stack(sink.url)], async (stacks) => {

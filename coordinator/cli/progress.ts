@@ -3,7 +3,7 @@ import cliProgress from "cli-progress";
 import { formatBytes } from "../../proto/units.js";
 
 /** Shorter work ends before anybody wonders. */
-const PROGRESS_AFTER_MS = 2000;
+export const PROGRESS_AFTER_MS = 2000;
 
 export class Progress {
   private readonly startMs = performance.now();

@@ -1,7 +1,6 @@
 /** Says on stderr what a long command is at: a line that changes on a terminal, now and then a new one elsewhere. */
+import { PROGRESS_AFTER_MS } from "./progress.js";
 
-/** Shorter work ends before anybody wonders. */
-const STATUS_AFTER_MS = 2000;
 const LOG_EVERY_MS = 10_000;
 
 export class StatusLine {
@@ -10,7 +9,7 @@ export class StatusLine {
   private timer: NodeJS.Timeout | null;
 
   constructor(private readonly stream: NodeJS.WriteStream = process.stderr) {
-    this.timer = setTimeout(() => this.tick(), STATUS_AFTER_MS).unref();
+    this.timer = setTimeout(() => this.tick(), PROGRESS_AFTER_MS).unref();
   }
 
   /** What goes on now. */
