@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import {
   type Arena,
   monotonicNs,
+  type Observation,
   type Schedule,
   type StepFailure,
   type StepRow,
@@ -25,6 +26,8 @@ export interface GroupOptions {
   executors: readonly { name: string; source: ExecutorSource }[];
   model: ModelFile;
   limits: StepLimits;
+  /** What executors record of observed steps. */
+  observation: Observation;
   plan: Planner;
   /** Longest time for one step; an executor that hangs in it is killed and restarted. */
   stepTimeoutMs: number;
@@ -38,7 +41,15 @@ export interface GroupOptions {
   onState: (state: GroupState) => void;
 }
 
-export const GROUP_DEFAULTS = { stepTimeoutMs: 30_000, loadTimeoutMs: 600_000, connectTimeoutMs: 30_000 };
+export const GROUP_DEFAULTS = {
+  observation: "none" as Observation,
+  stepTimeoutMs: 30_000,
+  loadTimeoutMs: 600_000,
+  connectTimeoutMs: 30_000,
+};
+
+/** What observed steps left in the arena. */
+export type ObservedSteps = Pick<Arena, "takeCounts" | "activations">;
 
 /** Who computes what, and what each executor holds for it. */
 export interface Placement {
@@ -113,14 +124,24 @@ export class ExecutorGroup implements StepRunner {
     }
   }
 
-  async run(rows: readonly StepRow[]): Promise<StepResult> {
+  async run(rows: readonly StepRow[], observed = false): Promise<StepResult> {
     if (this.state.kind !== "ready" || this.arena === null) throw this.status.whyNot();
     if (this.inFlight !== null) throw new ThermoclineError("INTERNAL", "a step is at work already");
-    this.inFlight = this.runStep(this.arena, rows);
+    this.inFlight = this.runStep(this.arena, rows, observed);
     try {
       return await this.inFlight;
     } finally {
       this.inFlight = null;
+    }
+  }
+
+  /** Reads what observed steps left, between steps. @returns null when executors are away */
+  observed<T>(read: (steps: ObservedSteps) => T): T | null {
+    if (this.state.kind !== "ready" || this.arena === null) return null;
+    try {
+      return read(this.arena);
+    } catch (error) {
+      throw toThermoclineError(error);
     }
   }
 
@@ -135,10 +156,10 @@ export class ExecutorGroup implements StepRunner {
     return this.closing;
   }
 
-  private async runStep(arena: Arena, rows: readonly StepRow[]): Promise<StepResult> {
+  private async runStep(arena: Arena, rows: readonly StepRow[], observed: boolean): Promise<StepResult> {
     try {
       const startNs = monotonicNs();
-      const step = arena.submit(rows);
+      const step = arena.submit(rows, observed);
       const failure = await arena.wait(step, this.options.stepTimeoutMs);
       const endNs = monotonicNs();
       if (failure !== null) throw this.stepFailed(step, failure);
@@ -204,7 +225,7 @@ export class ExecutorGroup implements StepRunner {
 
   /** @param waitMs how long to wait for executors that others start; null waits for ever */
   private async bringUp(waitMs: number | null): Promise<void> {
-    const { model, limits, loadTimeoutMs } = this.options;
+    const { model, limits, observation, loadTimeoutMs } = this.options;
     const attempt = new AbortController();
     this.attempt = attempt;
     const onClosed = () => attempt.abort(this.closed.signal.reason);
@@ -218,6 +239,7 @@ export class ExecutorGroup implements StepRunner {
         model,
         limits,
         schedule,
+        observation,
         timeoutMs: loadTimeoutMs,
         onProgress: (bytesDone, bytesTotal) => this.onProgress(bytesDone, bytesTotal),
       });

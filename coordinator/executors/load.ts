@@ -1,5 +1,11 @@
 /** Gets all executors of a group to serve one new arena. */
-import { Arena, type InstructionSet, type MemoryNeeds, type Schedule } from "../../native/index.js";
+import {
+  Arena,
+  type InstructionSet,
+  type MemoryNeeds,
+  type Observation,
+  type Schedule,
+} from "../../native/index.js";
 import type { Loaded } from "../../proto/gen/thermocline/v1/executor_pb.js";
 import type { Model } from "../model/model.js";
 import type { StepLimits } from "../schedule/step.js";
@@ -20,6 +26,8 @@ export interface LoadOptions {
   model: ModelFile;
   limits: StepLimits;
   schedule: Schedule;
+  /** What the arena has room to record. */
+  observation: Observation;
   /** Longest time for one Load. */
   timeoutMs: number;
   /** Over all executors. */
@@ -53,10 +61,19 @@ export async function loadAll(
   control: AbortController,
   options: LoadOptions,
 ): Promise<{ arena: Arena; executors: LoadedExecutor[] }> {
-  const { model, limits, schedule, timeoutMs } = options;
+  const { model, limits, schedule, observation, timeoutMs } = options;
   const { layers, embd, ff, vocab } = model.shape;
   const { maxRows, maxLogitRows } = limits;
-  const arena = Arena.create({ executors: members.length, layers, embd, ff, vocab, maxRows, maxLogitRows });
+  const arena = Arena.create({
+    executors: members.length,
+    layers,
+    embd,
+    ff,
+    vocab,
+    maxRows,
+    maxLogitRows,
+    observation,
+  });
   try {
     const progress = new ProgressSum(members.length, options.onProgress);
     const loaded = await allOrAbort(members, control, (member, executor) => {

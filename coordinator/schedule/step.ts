@@ -33,8 +33,9 @@ export interface StepRunner {
   /**
    * Rejects with a ThermoclineError: UNAVAILABLE when an executor was lost (every slot's cache is gone then), any
    * other code for a defect of the step itself.
+   * @param observed whether executors record what they were told to observe; false by default
    */
-  run(rows: readonly StepRow[]): Promise<StepResult>;
+  run(rows: readonly StepRow[], observed?: boolean): Promise<StepResult>;
   /** Resolves when steps can be run (again); rejects when they never will be. */
   ready(): Promise<void>;
 }

@@ -98,6 +98,14 @@ struct Arena::State {
                 "executor " + std::to_string(executor) + " of an arena for " + std::to_string(options.executors),
                 "executor");
   }
+  void check_observed(uint32_t layer, Observation least) const {
+    if (options.observation < least) {
+      throw Error(ErrorCode::invalid_argument, "this arena was made without that observation", "options.observation");
+    }
+    if (layer < options.layers) return;
+    throw Error(ErrorCode::invalid_argument,
+                "layer " + std::to_string(layer) + " of an arena for " + std::to_string(options.layers), "layer");
+  }
 };
 
 Arena::Arena(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -126,8 +134,11 @@ size_t Arena::bytes() const { return state_->layout.bytes; }
 const ArenaOptions& Arena::options() const { return state_->options; }
 void Arena::unlink() { state_->file->unlink(); }
 
-uint64_t Arena::submit(const StepRow* rows, uint32_t count) {
+uint64_t Arena::submit(const StepRow* rows, uint32_t count, bool observed) {
   check_rows(rows, count, state_->options);
+  if (observed && state_->options.observation == Observation::none) {
+    throw Error(ErrorCode::invalid_argument, "a step to observe, in an arena made without observation", "observed");
+  }
   if (const auto reason = failure()) {
     throw Error(ErrorCode::aborted, "the arena takes no more steps: " + reason->message);
   }
@@ -138,6 +149,7 @@ uint64_t Arena::submit(const StepRow* rows, uint32_t count) {
   StepDescriptor& descriptor = state_->descriptor();
   descriptor.number = last + 1;
   descriptor.rows = count;
+  descriptor.observed = observed ? 1 : 0;
   std::copy_n(rows, count, state_->rows());
   submitted().signal(last + 1);
   return last + 1;
@@ -150,7 +162,8 @@ Step Arena::step() const {
                                         std::to_string(descriptor.rows) + " rows in an arena for " +
                                         std::to_string(state_->options.max_rows));
   }
-  return Step{descriptor.number, descriptor.rows, state_->rows()};
+  const bool observed = descriptor.observed != 0 && state_->options.observation != Observation::none;
+  return Step{descriptor.number, descriptor.rows, state_->rows(), observed};
 }
 
 Semaphore& Arena::submitted() { return state_->semaphore(kSubmitted); }
@@ -177,6 +190,25 @@ double* Arena::partial_sum(uint32_t executor) {
 }
 float* Arena::residual() { return state_->at<float>(state_->layout.residual); }
 float* Arena::logits() { return state_->at<float>(state_->layout.logits); }
+
+uint32_t* Arena::fired_counts(uint32_t layer) {
+  state_->check_observed(layer, Observation::counts);
+  return state_->at<uint32_t>(state_->layout.fired_counts) + uint64_t{layer} * state_->options.ff;
+}
+float* Arena::fired_strengths(uint32_t layer) {
+  state_->check_observed(layer, Observation::counts);
+  return state_->at<float>(state_->layout.fired_strengths) + uint64_t{layer} * state_->options.ff;
+}
+float* Arena::predictor_input(uint32_t layer) {
+  state_->check_observed(layer, Observation::activations);
+  const uint64_t values = uint64_t{state_->options.max_rows} * state_->options.embd;
+  return state_->at<float>(state_->layout.predictor_input) + layer * values;
+}
+uint64_t* Arena::fired_set(uint32_t layer) {
+  state_->check_observed(layer, Observation::activations);
+  const uint64_t words = state_->options.max_rows * ((uint64_t{state_->options.ff} + 63) / 64);
+  return state_->at<uint64_t>(state_->layout.fired_set) + layer * words;
+}
 
 TimingRing Arena::ring(uint32_t executor) {
   state_->check_executor(executor);

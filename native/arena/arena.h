@@ -1,7 +1,7 @@
 // The shared memory between the coordinator and the executors of one stack.
 //
-// Layout: header | semaphores | step descriptor | failure log | timing rings | activations. Every region starts on a
-// page; offsets follow from ArenaOptions alone, and each side that attaches computes them again and compares.
+// Layout: header | semaphores | step descriptor | failure log | timing rings | activations | observations. Every region
+// starts on a page; offsets follow from ArenaOptions alone, and each side that attaches computes them again and compares.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,13 @@
 
 namespace thermocline {
 
+// What executors record of the steps that are observed.
+enum class Observation : uint32_t {
+  none,
+  counts,       // how often and how strongly each neuron fired, added up until it is taken
+  activations,  // that, and of each row what the predictor sees and which neurons fired
+};
+
 struct ArenaOptions {
   uint32_t executors;
   uint32_t layers;
@@ -24,6 +31,7 @@ struct ArenaOptions {
   uint32_t vocab;
   uint32_t max_rows;
   uint32_t max_logit_rows;
+  Observation observation = Observation::none;
 };
 
 struct StepRow {
@@ -37,6 +45,7 @@ struct Step {
   uint64_t number;  // counts from 1
   uint32_t rows;
   const StepRow* row;
+  bool observed;
 };
 
 struct StepFailure {
@@ -59,8 +68,9 @@ class Arena {
   void unlink();  // idempotent
 
   // Coordinator: writes the step and raises submitted() to its number. Throws `invalid-argument` naming the row at
-  // fault, or when the step before has not completed; `aborted` once the arena is.
-  uint64_t submit(const StepRow* rows, uint32_t count);
+  // fault, or when the step before has not completed, or `observed` in an arena without observation; `aborted` once the
+  // arena is.
+  uint64_t submit(const StepRow* rows, uint32_t count, bool observed = false);
   // Executors: the step at hand; valid between submitted() and completed() reaching its number.
   Step step() const;
 
@@ -82,6 +92,14 @@ class Arena {
   float* residual();                       // [max_rows][embd] the residual, when it moves between executors
   float* logits();                         // [max_logit_rows][vocab]
   TimingRing ring(uint32_t executor);
+
+  // What was recorded of observed steps. A neuron's entries are its executor's to write, while a step is at work; between
+  // steps the coordinator takes them and sets them to 0.
+  uint32_t* fired_counts(uint32_t layer);    // [ff] rows the neuron fired for
+  float* fired_strengths(uint32_t layer);    // [ff] sum of |hidden value| over them
+  // Of the last observed step, with Observation::activations. Bits of a word may be several executors' to set.
+  float* predictor_input(uint32_t layer);    // [max_rows][embd] the residual before the FFN's norm
+  uint64_t* fired_set(uint32_t layer);       // [max_rows][(ff + 63) / 64]
 
  private:
   struct State;

@@ -41,6 +41,9 @@ ArenaLayout layout_of(const ArenaOptions& o) {
   check("vocab", o.vocab, kMostWidth);
   check("maxRows", o.max_rows, kMostRows);
   check("maxLogitRows", o.max_logit_rows, o.max_rows);
+  if (o.observation > Observation::activations) {
+    throw Error(ErrorCode::invalid_argument, "options.observation is none of those known", "options.observation");
+  }
 
   ArenaLayout layout{};
   uint64_t end = 0;
@@ -60,10 +63,17 @@ ArenaLayout layout_of(const ArenaOptions& o) {
   layout.failures = place(sizeof(FailureLog));
   layout.rings = place(o.executors * layout.ring_bytes);
   layout.ffn_input = place(activations);
-  layout.active_set = place(rows * ((uint64_t{o.ff} + 63) / 64) * sizeof(uint64_t));
+  const uint64_t neuron_bits = rows * ((uint64_t{o.ff} + 63) / 64) * sizeof(uint64_t);
+  layout.active_set = place(neuron_bits);
   layout.partial_sums = place(o.executors * rows * o.embd * sizeof(double));
   layout.residual = place(activations);
   layout.logits = place(uint64_t{o.max_logit_rows} * o.vocab * sizeof(float));
+  const uint64_t counted_layers = o.observation >= Observation::counts ? o.layers : 0;
+  const uint64_t recorded_layers = o.observation >= Observation::activations ? o.layers : 0;
+  layout.fired_counts = place(counted_layers * o.ff * sizeof(uint32_t));
+  layout.fired_strengths = place(counted_layers * o.ff * sizeof(float));
+  layout.predictor_input = place(recorded_layers * activations);
+  layout.fired_set = place(recorded_layers * neuron_bits);
   layout.bytes = end;
   return layout;
 }

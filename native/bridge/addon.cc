@@ -6,6 +6,7 @@
 #include "event_loop.h"
 #include "formats_bridge.h"
 #include "machine_bridge.h"
+#include "observation_bridge.h"
 
 namespace thermocline::bridge {
 namespace {
@@ -14,6 +15,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   EventLoop::install(env);
   export_machine(env, exports);
   export_arena(env, exports);
+  export_observation(env, exports);
   export_engine(env, exports);
   export_formats(env, exports);
   return exports;

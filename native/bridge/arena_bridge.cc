@@ -25,6 +25,11 @@ Napi::Value to_handle(Napi::Env env, std::unique_ptr<Arena> made, bool creator) 
   return make_handle(env, std::shared_ptr<ArenaHandle>(new ArenaHandle{arena, std::move(waiter), creator}));
 }
 
+// The names' order is that of the enumeration.
+Observation read_observation(const Argument& observation) {
+  return static_cast<Observation>(observation.choice({"none", "counts", "activations"}));
+}
+
 Napi::Value create(const Napi::CallbackInfo& info) {
   const Argument options(info[0], "options");
   return to_handle(info.Env(),
@@ -36,6 +41,7 @@ Napi::Value create(const Napi::CallbackInfo& info) {
                        .vocab = options.field("vocab").uint32(),
                        .max_rows = options.field("maxRows").uint32(),
                        .max_logit_rows = options.field("maxLogitRows").uint32(),
+                       .observation = read_observation(options.field("observation")),
                    }),
                    true);
 }
@@ -76,7 +82,8 @@ Napi::Value submit(const Napi::CallbackInfo& info) {
   for (size_t i = 0; i < fields.size(); i += kFields) {
     rows.push_back({fields[i], fields[i + 1], fields[i + 2], fields[i + 3]});
   }
-  const uint64_t step = arena.submit(rows.data(), static_cast<uint32_t>(rows.size()));
+  const uint64_t step =
+      arena.submit(rows.data(), static_cast<uint32_t>(rows.size()), Argument(info[2], "observed").boolean());
   return Napi::Number::New(info.Env(), static_cast<double>(step));
 }
 

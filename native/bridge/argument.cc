@@ -65,6 +65,11 @@ uint64_t Argument::big_uint64() const {
   return number;
 }
 
+bool Argument::boolean() const {
+  if (!value_.IsBoolean()) expected("a boolean");
+  return value_.As<Napi::Boolean>().Value();
+}
+
 std::string Argument::text() const {
   if (!value_.IsString()) expected("a string");
   return value_.As<Napi::String>().Utf8Value();

@@ -41,6 +41,7 @@ class Argument {
   uint64_t integer(uint64_t most) const;
   uint32_t uint32() const { return static_cast<uint32_t>(integer(UINT32_MAX)); }
   uint64_t big_uint64() const;  // a BigInt
+  bool boolean() const;
   std::string text() const;
   // The index of the name that the value is.
   size_t choice(std::initializer_list<const char*> names) const;

@@ -12,6 +12,7 @@ struct StackOptions {
   Residency residency = Residency::resident;
   uint32_t threads = 1;
   const Kernels* kernels = &best_kernels();
+  Observation observation = Observation::none;  // of every step
 };
 
 inline EngineOptions engine_options(const StackOptions& options = {}) {
@@ -24,10 +25,11 @@ inline std::unique_ptr<Device> load(const EnginePlan& plan, const EngineOptions&
   return load_cpu_device(plan, options, nullptr, cancel);
 }
 
-inline std::unique_ptr<Arena> arena_for(const EnginePlan& plan) {
+inline std::unique_ptr<Arena> arena_for(const EnginePlan& plan, Observation observation = Observation::none) {
   return Arena::create({.executors = static_cast<uint32_t>(plan.schedule.executors.size()),
                         .layers = plan.shape.layers, .embd = plan.shape.embd, .ff = plan.shape.ff,
-                        .vocab = plan.shape.vocab, .max_rows = plan.max_rows, .max_logit_rows = plan.max_rows});
+                        .vocab = plan.shape.vocab, .max_rows = plan.max_rows, .max_logit_rows = plan.max_rows,
+                        .observation = observation});
 }
 
 inline constexpr int64_t kStepNs = 60'000'000'000;
@@ -37,7 +39,7 @@ using Logits = std::vector<std::vector<float>>;
 class EngineStack {
  public:
   EngineStack(const TinyModel& model, const Schedule& schedule, const StackOptions& options = {})
-      : vocab_(model.recipe().shape.vocab), arena_(arena_for(model.plan(schedule, 0))) {
+      : vocab_(model.recipe().shape.vocab), arena_(arena_for(model.plan(schedule, 0), options.observation)) {
     for (uint32_t e = 0; e < schedule.executors.size(); ++e) {
       devices_.push_back(load(model.plan(schedule, e), engine_options(options)));
     }
@@ -50,7 +52,8 @@ class EngineStack {
 
   // Logits of the rows that want them. Fails the test when the step fails.
   Logits run(const std::vector<StepRow>& rows) {
-    const uint64_t step = arena_->submit(rows.data(), static_cast<uint32_t>(rows.size()));
+    const uint64_t step = arena_->submit(rows.data(), static_cast<uint32_t>(rows.size()),
+                                         arena_->options().observation != Observation::none);
     const WaitResult result =
         arena_->completed().wait(step, {monotonic_ns() + kStepNs, 50'000, &arena_->abort_flag()});
     if (result != WaitResult::reached) {

@@ -118,7 +118,7 @@ Outcome run(const Kernels& kernels, const ModelShape& shape, const Gates& gates,
   for (size_t r = 0; r < kRows; ++r) h[r * kEmbd] = input;
   ThreadPool pool(1, {});
   Outcome outcome{std::vector<double>(kRows * kEmbd), {}};
-  outcome.work = neurons.run({pool, kernels}, weights, numbers, h.data(), kRows, active, outcome.out.data());
+  outcome.work = neurons.run({pool, kernels}, weights, numbers, h.data(), kRows, active, nullptr, outcome.out.data());
   return outcome;
 }
 

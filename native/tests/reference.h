@@ -68,8 +68,11 @@ class Reference {
     return logits;
   }
 
-  // (token, neuron) pairs that fired in each layer, all gates, and the predictor's logits, when there is one.
+  // (token, neuron) pairs that fired in each layer; token by token and layer by layer what the FFN adds to, all hidden
+  // values and all gates, and the predictor's logits, when there is one.
   const std::vector<uint32_t>& fired() const { return fired_; }
+  const Vector& residuals() const { return residuals_; }
+  const Vector& hiddens() const { return hiddens_; }
   const Vector& gates() const { return gates_; }
   const Vector& predictor_logits() const { return predictor_logits_; }
 
@@ -174,6 +177,7 @@ class Reference {
   }
 
   Vector feed_forward(const Vector& x) {
+    residuals_.insert(residuals_.end(), x.begin(), x.end());
     const Vector h = norm(x, name("ffn_norm"));
     const Vector gate = multiply(name("ffn_gate"), h);
     gates_.insert(gates_.end(), gate.begin(), gate.end());
@@ -187,6 +191,7 @@ class Reference {
       if (fired) ++fired_[layer_];
       hidden[n] = rounding_.f32(fired ? gated(gate[n], up[n]) : 0);
     }
+    hiddens_.insert(hiddens_.end(), hidden.begin(), hidden.end());
     if (!model_.recipe().down_by_neuron) return multiply(name("ffn_down"), hidden);
     const TinyTensor& down = model_.tensor(name("ffn_down_t"));
     Vector out(shape_.embd), column(shape_.ff);
@@ -228,7 +233,7 @@ class Reference {
   uint32_t layer_ = 0;
   std::vector<Cache> cache_;
   std::vector<uint32_t> fired_;
-  Vector gates_;
+  Vector residuals_, hiddens_, gates_;
   Vector predictor_logits_;
 };
 

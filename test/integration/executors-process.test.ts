@@ -45,7 +45,16 @@ async function withModel(
   const arenas: Arena[] = [];
   try {
     await work(model, (executors = 1) => {
-      const arena = Arena.create({ executors, layers, embd, ff, vocab, maxRows, maxLogitRows });
+      const arena = Arena.create({
+        executors,
+        layers,
+        embd,
+        ff,
+        vocab,
+        maxRows,
+        maxLogitRows,
+        observation: "none",
+      });
       arenas.push(arena);
       return arena;
     });

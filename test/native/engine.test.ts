@@ -74,7 +74,16 @@ async function load(): Promise<Engine> {
 
 function createArena(): Arena {
   const { layers, embd, ff, vocab } = plan.shape;
-  const arena = Arena.create({ executors: 1, layers, embd, ff, vocab, maxRows: 4, maxLogitRows: 4 });
+  const arena = Arena.create({
+    executors: 1,
+    layers,
+    embd,
+    ff,
+    vocab,
+    maxRows: 4,
+    maxLogitRows: 4,
+    observation: "none",
+  });
   arenas.push(arena);
   return arena;
 }
@@ -229,7 +238,16 @@ test("a closed arena is refused", async () => {
 /** Runs a script with `addon`, a loaded `engine` and an `arena` for it to its end. @returns exit code and output */
 async function runBeside(script: string): Promise<{ pid: number | undefined; code: unknown; text: string }> {
   const { layers, embd, ff, vocab } = plan.shape;
-  const sizes = { executors: 1, layers, embd, ff, vocab, maxRows: 4, maxLogitRows: 4 };
+  const sizes = {
+    executors: 1,
+    layers,
+    embd,
+    ff,
+    vocab,
+    maxRows: 4,
+    maxLogitRows: 4,
+    observation: "none" as const,
+  };
   const prelude = `
     const addon = require(${JSON.stringify(ADDON_PATH)});
     const plan = ${JSON.stringify(plan)};

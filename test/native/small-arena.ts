@@ -8,6 +8,7 @@ export const SMALL: ArenaOptions = {
   vocab: 50,
   maxRows: 4,
   maxLogitRows: 2,
+  observation: "none",
 };
 
 export function row(fields: Partial<StepRow> = {}): StepRow {

@@ -4,6 +4,9 @@ import {
   Arena,
   Engine,
   type EngineOptions,
+  type FiredCounts,
+  type LayerActivations,
+  type Observation,
   type Schedule,
   type ServeOutcome,
   type StepRow,
@@ -13,6 +16,7 @@ export interface StackOptions {
   slots: number;
   contextLength: number;
   maxRows: number;
+  observation: Observation;
   engine: EngineOptions;
 }
 
@@ -20,6 +24,7 @@ const DEFAULTS: StackOptions = {
   slots: 3,
   contextLength: 64,
   maxRows: 64,
+  observation: "none",
   engine: { residency: "mapped", budgetBytes: 0, threads: 1, pinTo: [], instructionSet: null },
 };
 
@@ -46,7 +51,7 @@ export class EngineStack {
       ...sizes
     }: Partial<Omit<StackOptions, "engine">> & { engine?: Partial<EngineOptions> | undefined } = {},
   ): Promise<EngineStack> {
-    const { slots, contextLength, maxRows } = { ...DEFAULTS, ...sizes };
+    const { slots, contextLength, maxRows, observation } = { ...DEFAULTS, ...sizes };
     const { layers, embd, ff, vocab } = model.shape;
     const arena = Arena.create({
       executors: schedule.executors.length,
@@ -56,6 +61,7 @@ export class EngineStack {
       vocab,
       maxRows,
       maxLogitRows: maxRows,
+      observation,
     });
     const stack = new EngineStack(arena, []);
     try {
@@ -88,12 +94,20 @@ export class EngineStack {
   }
 
   /** Computes one step. @returns the logits of the rows that want them, in order */
-  async run(rows: readonly StepRow[]): Promise<Float32Array[]> {
-    const failure = await this.arena.wait(this.arena.submit(rows), STEP_TIMEOUT_MS);
+  async run(rows: readonly StepRow[], observed = false): Promise<Float32Array[]> {
+    const failure = await this.arena.wait(this.arena.submit(rows, observed), STEP_TIMEOUT_MS);
     if (failure !== null) {
       throw new Error(`executor ${failure.executor} failed: ${failure.code}: ${failure.message}`);
     }
     return rows.filter((row) => row.wantsLogits).map((_, index) => this.arena.logits(index).slice());
+  }
+
+  takeCounts(): FiredCounts {
+    return this.arena.takeCounts();
+  }
+
+  activations(layer: number): LayerActivations {
+    return this.arena.activations(layer);
   }
 
   /** Stops every engine; rejects when one had failed by itself. */

@@ -1,5 +1,7 @@
 #include "cpu_device.h"
 
+#include <algorithm>
+
 #include "embedding.h"
 #include "multiply.h"
 #include "rms_norm.h"
@@ -71,10 +73,19 @@ void CpuDevice::attend(const Step& step, uint32_t layer) {
   if (cache_layer == 0) stages_->rope.turn_to(step);
   uint64_t bytes =
       stages_->attention.run(compute_, weights.attention, *cache_, cache_layer, stages_->rope, step, x);
+  if (step.observed) observe_input(step, layer);
   rms_norm(compute_, x, weights.ffn_norm, plan_.shape.rms_epsilon, step.rows, plan_.shape.embd,
            session_->arena.ffn_input());
   bytes += plan_.shape.embd * sizeof(float);
   session_->timer.end(Phase::attention, bytes);
+}
+
+// Before the layer's neurons, whose executors wait for the FFN's input, set their bits.
+void CpuDevice::observe_input(const Step& step, uint32_t layer) {
+  Arena& arena = session_->arena;
+  if (arena.options().observation < Observation::activations) return;
+  std::copy_n(arena.residual(), size_t{step.rows} * plan_.shape.embd, arena.predictor_input(layer));
+  std::fill_n(arena.fired_set(layer), step.rows * active_words(plan_.shape.ff), uint64_t{0});
 }
 
 void CpuDevice::predict(const Step& step, uint32_t layer) {
@@ -87,9 +98,16 @@ void CpuDevice::predict(const Step& step, uint32_t layer) {
 void CpuDevice::run_neurons(const Step& step, uint32_t layer) {
   Arena& arena = session_->arena;
   const LayerWeights& weights = weights_.layers[layer];
+  NeuronObserver observer{};
+  if (step.observed) {
+    const bool sets = arena.options().observation >= Observation::activations;
+    observer = {arena.fired_counts(layer), arena.fired_strengths(layer), sets ? arena.fired_set(layer) : nullptr,
+                active_words(plan_.shape.ff)};
+  }
   const NeuronWork work = stages_->neurons.run(compute_, weights.neurons, share_.layers[layer].neurons,
                                                arena.ffn_input(), step.rows,
                                                weights.has_predictor ? arena.active_set() : nullptr,
+                                               step.observed ? &observer : nullptr,
                                                arena.partial_sum(plan_.executor));
   const bool gpu = plan_.schedule.executors[plan_.executor] == ExecutorKind::gpu;
   session_->timer.end(gpu ? Phase::hot : Phase::cold, work.bytes, work.active);

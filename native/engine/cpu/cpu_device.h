@@ -38,6 +38,7 @@ class CpuDevice : public Device {
   void run_head(const Step& step);
 
   void attend(const Step& step, uint32_t layer);
+  void observe_input(const Step& step, uint32_t layer);
   void predict(const Step& step, uint32_t layer);
   void run_neurons(const Step& step, uint32_t layer);
   void merge(const Step& step, uint32_t layer);

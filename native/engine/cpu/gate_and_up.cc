@@ -64,6 +64,7 @@ void GateAndUp::Part::take_dense(size_t row, size_t first, NeuronBatch& batch) {
     batch.index[i] = static_cast<uint32_t>(first + i);
     batch.value[i] = hidden[i];
   }
+  observe(row, batch);
 }
 
 void GateAndUp::Part::fire(size_t index) {
@@ -82,6 +83,7 @@ void GateAndUp::Part::to_hidden(size_t row, NeuronBatch& batch) {
     const bool up_too = owner_.activation_ == Activation::relu2;
     for (size_t i = 0; i < batch.count; ++i) batch.value[i] *= up_too ? std::max(ups.value[i], 0.0f) : ups.value[i];
   }
+  observe(row, batch);
   size_t kept = 0;
   for (size_t i = 0; i < batch.count; ++i) {
     if (batch.value[i] == 0) continue;
@@ -89,6 +91,13 @@ void GateAndUp::Part::to_hidden(size_t row, NeuronBatch& batch) {
     batch.value[kept++] = batch.value[i];
   }
   batch.count = kept;
+}
+
+void GateAndUp::Part::observe(size_t row, const NeuronBatch& batch) const {
+  if (tile_.observer == nullptr) return;
+  for (size_t i = 0; i < batch.count; ++i) {
+    tile_.observer->fired(tile_.first + row, tile_.numbers[batch.index[i]], batch.value[i]);
+  }
 }
 
 void GateAndUp::Part::count_down(const NeuronBatch& batch, size_t bytes) {

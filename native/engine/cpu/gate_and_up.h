@@ -7,6 +7,7 @@
 #include "../plan.h"
 #include "active_set.h"
 #include "multiply.h"
+#include "neuron_observer.h"
 #include "weights.h"
 
 namespace thermocline {
@@ -47,6 +48,7 @@ struct NeuronTile {
   size_t first, rows;
   const uint64_t* active;             // [rows of h][active_stride]: limits which neurons are visited; null visits all
   size_t active_stride;
+  const NeuronObserver* observer;     // null unless the step is observed
 
   // Calls visit(index) for the neurons begin .. end - 1 that a row is to visit, ascending.
   template <class Visit>
@@ -155,6 +157,7 @@ class GateAndUp {
     // Gate values of neurons that fired to hidden values; those that are 0 are dropped.
     void to_hidden(size_t row, NeuronBatch& batch);
     void count_down(const NeuronBatch& batch, size_t bytes);
+    void observe(size_t row, const NeuronBatch& batch) const;
     const NeuronWork& work() const { return work_; }
 
    private:

@@ -28,12 +28,12 @@ NeuronOperator::NeuronOperator(const EnginePlan& plan, const ModelTensors& tenso
 
 NeuronWork NeuronOperator::run(const Compute& compute, const NeuronWeights& weights,
                                std::span<const uint32_t> numbers, const float* h, size_t rows, const uint64_t* active,
-                               double* out) {
+                               const NeuronObserver* observer, double* out) {
   const Inputs inputs = prepare(compute, h, rows, embd_, {weights.gate.type, weights.up.type}, quantized_);
   NeuronWork work;
   for (size_t first = 0; first < rows; first += kRowTile) {
     const NeuronTile tile{compute.kernels, weights, numbers, inputs, first, std::min(kRowTile, rows - first),
-                          active, active_words(ff_)};
+                          active, active_words(ff_), observer};
     work += weights.down_by_neuron ? by_neuron_.run(compute.pool, tile, out) : by_output_.run(compute.pool, tile, out);
   }
   return work;

@@ -14,8 +14,9 @@ class NeuronOperator {
 
   // out[r] = the share of `numbers` (this executor's neurons of the layer, ascending) in the FFN's output for h[r];
   // h and out are [rows][embd]. `active` [rows][active_words(ff)] limits which neurons are visited; null visits all.
+  // `observer` is told of those that fire, unless it is null.
   NeuronWork run(const Compute& compute, const NeuronWeights& weights, std::span<const uint32_t> numbers,
-                 const float* h, size_t rows, const uint64_t* active, double* out);
+                 const float* h, size_t rows, const uint64_t* active, const NeuronObserver* observer, double* out);
 
  private:
   size_t embd_, ff_;

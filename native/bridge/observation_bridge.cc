@@ -1,0 +1,62 @@
+#include "observation_bridge.h"
+
+#include <algorithm>
+
+#include "../engine/cpu/active_set.h"
+#include "arena_bridge.h"
+#include "errors.h"
+
+namespace thermocline::bridge {
+namespace {
+
+// Executors write while a step is at work.
+Arena& between_steps(Arena& arena) {
+  if (arena.completed().value() < arena.submitted().value()) {
+    throw Error(ErrorCode::invalid_argument, "observations are there only once the step has completed");
+  }
+  return arena;
+}
+
+template <class Array, class T>
+Array copy(Napi::Env env, const T* from, size_t count) {
+  Array array = Array::New(env, count);
+  std::copy_n(from, count, reinterpret_cast<T*>(array.Data()));
+  return array;
+}
+
+Napi::Value take_counts(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<Arena> open = open_arena(info[0]);
+  Arena& arena = between_steps(*open);
+  const size_t neurons = size_t{arena.options().layers} * arena.options().ff;
+  uint32_t* counts = arena.fired_counts(0);
+  float* strengths = arena.fired_strengths(0);
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("counts", copy<Napi::Uint32Array>(info.Env(), counts, neurons));
+  result.Set("strengths", copy<Napi::Float32Array>(info.Env(), strengths, neurons));
+  std::fill_n(counts, neurons, uint32_t{0});
+  std::fill_n(strengths, neurons, 0.0f);
+  return result;
+}
+
+Napi::Value activations(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<Arena> open = open_arena(info[0]);
+  Arena& arena = between_steps(*open);
+  const uint32_t layer = Argument(info[1], "layer").uint32();
+  const float* inputs = arena.predictor_input(layer);
+  const uint64_t* fired = arena.fired_set(layer);
+  const size_t rows = arena.step().observed ? arena.step().rows : 0;
+  const size_t fired_bytes = rows * active_words(arena.options().ff) * sizeof(uint64_t);
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("inputs", copy<Napi::Float32Array>(info.Env(), inputs, rows * arena.options().embd));
+  result.Set("fired", copy<Napi::Uint8Array>(info.Env(), reinterpret_cast<const uint8_t*>(fired), fired_bytes));
+  return result;
+}
+
+}  // namespace
+
+void export_observation(Napi::Env env, Napi::Object exports) {
+  exports.Set("arenaTakeCounts", Napi::Function::New(env, guarded<take_counts>));
+  exports.Set("arenaActivations", Napi::Function::New(env, guarded<activations>));
+}
+
+}  // namespace thermocline::bridge
