@@ -120,6 +120,35 @@ TEST(options_out_of_range) {
   CHECK_EQ(argument_of([&] { Arena::create(options); }), "options.maxLogitRows");
 }
 
+TEST(observations_have_room_only_where_asked_for) {
+  ArenaOptions options = kSmall;
+  const StepRow row{1, 0, 0, 0};
+  const auto none = Arena::create(options);
+  CHECK_EQ(argument_of([&] { none->fired_counts(0); }), "options.observation");
+  CHECK_EQ(argument_of([&] { none->submit(&row, 1, true); }), "observed");
+  options.observation = Observation::counts;
+  const auto counts = Arena::create(options);
+  counts->fired_strengths(2)[99] = 1;
+  CHECK_EQ(argument_of([&] { counts->fired_counts(3); }), "layer");
+  CHECK_EQ(argument_of([&] { counts->fired_set(0); }), "options.observation");
+  options.observation = Observation::activations;
+  const auto activations = Arena::create(options);
+  const auto other = Arena::attach(activations->name(), activations->epoch());
+  activations->fired_counts(2)[99] = 1;
+  activations->fired_strengths(2)[99] = 2;
+  activations->predictor_input(2)[4 * 8 - 1] = 3;
+  activations->fired_set(2)[4 * 2 - 1] = 4;
+  CHECK_EQ(other->fired_counts(2)[99], 1u);
+  CHECK_EQ(other->fired_strengths(2)[99], 2);
+  CHECK_EQ(other->predictor_input(2)[4 * 8 - 1], 3);
+  CHECK_EQ(other->fired_set(2)[4 * 2 - 1], 4u);
+  CHECK(!other->step().observed);
+  activations->submit(&row, 1, true);
+  CHECK(other->step().observed);
+  options.observation = static_cast<Observation>(3);
+  CHECK_EQ(argument_of([&] { Arena::create(options); }), "options.observation");
+}
+
 TEST(more_than_the_machine_has_is_out_of_memory) {
   ArenaOptions options = kSmall;
   options.max_rows = options.max_logit_rows = 1 << 16;

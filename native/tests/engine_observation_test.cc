@@ -81,18 +81,19 @@ Vector strengths_of(const Reference& reference, const ModelShape& shape) {
 }
 
 TEST(observations_are_those_of_the_forward_pass_in_doubles) {
-  for (const WeightType type : {WeightType::f32, WeightType::q8_0}) {
+  for (const WeightType type : {WeightType::f32, WeightType::f16}) {
     for (const bool down_by_neuron : {true, false}) {
       TinyModel model(recipe_of(type, down_by_neuron));
       const auto tokens = test::some_tokens(model, kTokens);
-      test::set_relu_threshold(model, tokens);  // no gate comes near it
+      test::set_relu_threshold(model, tokens);
       const ModelShape& shape = model.recipe().shape;
       Reference exact(model, Rounding());
       exact.run(tokens);
-      double residual_error = 0, strength_error = 0;
+      double gate_error = 0, residual_error = 0, strength_error = 0;
       for (uint32_t run = 1; run <= 16; ++run) {
         Reference rounded(model, Rounding(run));
         rounded.run(tokens);
+        gate_error = std::max(gate_error, error_of(rounded.gates(), exact.gates()));
         residual_error = std::max(residual_error, error_of(rounded.residuals(), exact.residuals()));
         strength_error =
             std::max(strength_error, error_of(strengths_of(rounded, shape), strengths_of(exact, shape)));
@@ -100,11 +101,19 @@ TEST(observations_are_those_of_the_forward_pass_in_doubles) {
 
       const Observed observed = observe(model, divided(model, 2, 1, true), tokens);
       CHECK_EQ(observed.fired.size(), exact.gates().size());
+      size_t near = 0;
       std::vector<uint32_t> counts(size_t{shape.layers} * shape.ff);
       for (size_t i = 0; i < observed.fired.size(); ++i) {
-        CHECK_EQ(bool{observed.fired[i]}, exact.gates()[i] >= shape.relu_threshold);
+        // Rounding may move a gate that is near the threshold across it.
+        const double gate = exact.gates()[i];
+        if (std::abs(gate - shape.relu_threshold) > 2 * gate_error) {
+          CHECK_EQ(bool{observed.fired[i]}, gate >= shape.relu_threshold);
+        } else {
+          ++near;
+        }
         counts[i % counts.size()] += observed.fired[i] ? 1 : 0;
       }
+      CHECK(near * 100 < observed.fired.size());
       CHECK(observed.counts == counts);
       CHECK(error_of(observed.residuals, exact.residuals()) <= 2 * residual_error);
       CHECK(error_of(observed.strengths, strengths_of(exact, shape)) <= 2 * strength_error);
@@ -157,7 +166,7 @@ TEST(steps_that_are_not_observed_leave_no_trace) {
   CHECK(std::accumulate(counts.begin(), counts.end(), uint64_t{0}) > 0);
   const StepRow row{tokens[0], static_cast<int32_t>(tokens.size()), 0, 1};
   const uint64_t step = arena.submit(&row, 1, false);
-  CHECK(arena.completed().wait(step, {monotonic_ns() + test::kStepNs, 50'000, nullptr}) == WaitResult::reached);
+  CHECK(arena.completed().wait(step, {monotonic_ns() + test::kStepNs, 50'000, &arena.abort_flag()}) == WaitResult::reached);
   CHECK(std::equal(counts.begin(), counts.end(), arena.fired_counts(0)));
 }
 

@@ -1,7 +1,7 @@
 import { existsSync, statSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import { Arena, TIMING_FIELDS } from "../../native/index.js";
+import { Arena, type ArenaOptions, TIMING_FIELDS } from "../../native/index.js";
 import { row, SMALL } from "./small-arena.js";
 
 const open: Arena[] = [];
@@ -15,8 +15,8 @@ afterEach(() => {
   }
 });
 
-function create(): Arena {
-  const arena = Arena.create(SMALL);
+function create(options: Partial<ArenaOptions> = {}): Arena {
+  const arena = Arena.create({ ...SMALL, ...options });
   open.push(arena);
   return arena;
 }
@@ -159,6 +159,26 @@ test("logits are there only for rows that asked, once their step has completed",
   expect(() => arena.logits(0)).toThrow(/has completed/);
 });
 
+test("only what an arena was made to observe can be asked of it, between steps", () => {
+  expect(() => create({ observation: "all" as "none" })).toThrow(
+    refusal("invalid-argument", "options.observation"),
+  );
+  const unobserved = create();
+  expect(() => unobserved.submit([row()], true)).toThrow(refusal("invalid-argument", "observed"));
+  expect(() => unobserved.takeCounts()).toThrow(refusal("invalid-argument", "options.observation"));
+  const counts = create({ observation: "counts" });
+  expect(counts.takeCounts()).toEqual({
+    counts: new Uint32Array(3 * 100),
+    strengths: new Float32Array(3 * 100),
+  });
+  expect(() => counts.activations(0)).toThrow(refusal("invalid-argument", "options.observation"));
+  counts.submit([row()], true);
+  expect(() => counts.takeCounts()).toThrow(/has completed/);
+  const activations = create({ observation: "activations" });
+  expect(activations.activations(2)).toEqual({ inputs: new Float32Array(), fired: new Uint8Array() });
+  expect(() => activations.activations(3)).toThrow(refusal("invalid-argument", "layer"));
+});
+
 test("no timing records before any work", () => {
   const { records, lost } = create().drainTimings();
   expect(records.length % TIMING_FIELDS.length).toBe(0);
@@ -178,6 +198,8 @@ test("everything after close, close itself included, is a closed error", async (
     () => arena.logits(0),
     () => arena.abort("late"),
     () => arena.drainTimings(),
+    () => arena.takeCounts(),
+    () => arena.activations(0),
     () => arena.close(),
   ];
   for (const use of uses) expect(use).toThrow(refusal("closed", "arena"));
