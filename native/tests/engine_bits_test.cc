@@ -13,6 +13,7 @@ using test::TinyModel;
 using test::describe;
 using test::divided;
 using test::for_each_gating;
+using test::types_of_every_path;
 
 Recipe recipe_of(WeightType type, bool down_by_neuron, uint32_t predictor_rank) {
   Recipe recipe = test::recipe_of(type, down_by_neuron);
@@ -39,8 +40,7 @@ TEST(threads_and_chunks_change_no_bit) {
 }
 
 TEST(placements_change_no_bit) {
-  for (const WeightType type : {WeightType::f32, WeightType::f16, WeightType::q8_0, WeightType::q4_0,
-                                WeightType::q4_k, WeightType::q5_k, WeightType::q6_k}) {
+  for (const WeightType type : types_of_every_path()) {
     for (const bool down_by_neuron : {true, false}) {
       for_each_gating(recipe_of(type, down_by_neuron, 0), [](const TinyModel& model) {
         const auto tokens = test::some_tokens(model, 12);

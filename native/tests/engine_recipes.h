@@ -8,6 +8,17 @@ namespace thermocline::test {
 
 constexpr size_t kTokens = 7;
 
+// Types whose weights are read along paths of their own. Which threads meet does not depend on the type: two are enough
+// for the thread sanitizer, under which the others would take minutes.
+inline std::vector<WeightType> types_of_every_path() {
+  using enum WeightType;
+#if defined(__SANITIZE_THREAD__)
+  return {f32, q4_0};
+#else
+  return {f32, f16, q8_0, q4_0, q4_k, q5_k, q6_k};
+#endif
+}
+
 inline std::string describe(const TinyModel& model) {
   const Recipe& recipe = model.recipe();
   return std::string(name_of(recipe.type)) + (recipe.down_by_neuron ? " ffn_down_t" : " ffn_down") + " activation " +
