@@ -119,14 +119,25 @@ export interface StepRow {
   wantsLogits: boolean;
 }
 
-/** What a layer's time was spent on; `embed` and `head` lie outside the layers. */
-export const PHASES = ["embed", "attention", "predict", "hot", "cold", "wait", "merge", "head"] as const;
+/** What a layer's time was spent on; `embed`, `head` and `exchange` lie outside the layers. */
+export const PHASES = [
+  "embed",
+  "attention",
+  "predict",
+  "hot",
+  "cold",
+  "wait",
+  "merge",
+  "head",
+  "exchange",
+] as const;
 export type Phase = (typeof PHASES)[number];
 
 /**
  * Timing records drained from the arena's rings: rows of {@link TIMING_FIELDS} numbers in one array. Times are
  * nanoseconds of CLOCK_MONOTONIC; `phase` is an index into {@link PHASES}; `layer` is -1 outside the layers.
- * `active` counts (row, neuron) pairs that fired, `placed` neurons the executor holds, `bytes` weight bytes read.
+ * `active` counts (row, neuron) pairs that fired, `placed` neurons the executor holds, `bytes` weight bytes read,
+ * or by an exchange copied.
  */
 export const TIMING_FIELDS = [
   "step",
@@ -239,6 +250,24 @@ export interface MemoryNeeds {
   scratchBytes: number;
 }
 
+/** Neurons `first[i]` and `second[i]` of a layer change places; no neuron does so twice. */
+export interface LayerExchange {
+  layer: number;
+  first: Uint32Array;
+  second: Uint32Array;
+}
+
+/**
+ * Neurons that change places while steps run: each takes over the other's memory, on the other's executor. Every
+ * executor stages it, and all apply it at the start of the step that names it.
+ */
+export interface Exchange {
+  /** By which a step names it; at least 1. */
+  number: number;
+  /** Each layer at most once. */
+  layers: LayerExchange[];
+}
+
 export interface LoadedEngine {
   memory: MemoryNeeds;
   instructionSet: InstructionSet;
@@ -270,7 +299,7 @@ interface Addon {
   arenaEpoch(arena: object): bigint;
   arenaBytes(arena: object): number;
   arenaUnlink(arena: object): void;
-  arenaSubmit(arena: object, rows: Int32Array, observed: boolean): number;
+  arenaSubmit(arena: object, rows: Int32Array, observed: boolean, exchange: number): number;
   arenaWait(arena: object, step: number, timeoutMs: number): Promise<StepFailure | null>;
   /** Into the buffer, where it is large enough, or else into a new one. */
   arenaLogits(arena: object, index: number, into: ArrayBuffer | undefined): Float32Array<ArrayBuffer>;
@@ -295,6 +324,8 @@ interface Addon {
   cancel(token: object): void;
   engineInfo(engine: object): LoadedEngine;
   engineServe(engine: object, arena: object): Promise<ServeOutcome>;
+  engineStage(engine: object, exchange: Exchange, cancel: object): Promise<number>;
+  engineExchanged(engine: object): boolean;
   engineSteps(engine: object): number;
   engineStop(engine: object): void;
   engineClose(engine: object): Promise<void>;
@@ -334,6 +365,19 @@ let loaded: Addon | null = null;
 function loadAddon(): Addon {
   loaded ??= createRequire(import.meta.url)(findAddon()) as Addon;
   return loaded;
+}
+
+/** Runs `work` with a token by which aborting `signal` cancels it. */
+async function cancellable<T>(signal: AbortSignal | null, work: (token: object) => Promise<T>): Promise<T> {
+  const token = call((addon) => addon.cancelToken());
+  const onAbort = () => call((addon) => addon.cancel(token));
+  if (signal?.aborted === true) onAbort();
+  signal?.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await work(token);
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+  }
 }
 
 /** What this machine has. */
@@ -425,14 +469,15 @@ export class Arena {
   /**
    * Writes a step and wakes the executors. One step at a time: the one before must have completed.
    * @param observed whether executors record what the arena was made to observe
+   * @param exchange that every executor has staged and is to apply before it computes the step; 0 for none
    * @returns the step's number
    */
-  submit(rows: readonly StepRow[], observed = false): number {
+  submit(rows: readonly StepRow[], observed = false, exchange = 0): number {
     const packed = new Int32Array(rows.length * 4);
     rows.forEach((row, index) => {
       packed.set([row.token, row.position, row.slot, row.wantsLogits ? 1 : 0], index * 4);
     });
-    return call((addon) => addon.arenaSubmit(this.handle, packed, observed));
+    return call((addon) => addon.arenaSubmit(this.handle, packed, observed, exchange));
   }
 
   /**
@@ -498,19 +543,28 @@ export class Engine {
     onProgress: (bytesDone: number, bytesTotal: number) => void,
     signal: AbortSignal | null,
   ): Promise<Engine> {
-    const token = call((addon) => addon.cancelToken());
-    const onAbort = () => call((addon) => addon.cancel(token));
-    if (signal?.aborted === true) onAbort();
-    signal?.addEventListener("abort", onAbort, { once: true });
-    try {
-      return new Engine(await call((addon) => addon.engineLoad(plan, options, onProgress, token)));
-    } finally {
-      signal?.removeEventListener("abort", onAbort);
-    }
+    return cancellable(
+      signal,
+      async (token) => new Engine(await call((addon) => addon.engineLoad(plan, options, onProgress, token))),
+    );
   }
 
   get info(): LoadedEngine {
     return call((addon) => addon.engineInfo(this.handle));
+  }
+
+  /**
+   * Reads the weights that an exchange brings here, while steps run, so that the step that names it only copies them.
+   * Takes the place of one that was staged before and not applied. Aborting `signal` ends it with a `cancelled` error.
+   * @returns bytes that will be copied
+   */
+  async stage(exchange: Exchange, signal: AbortSignal | null): Promise<number> {
+    return cancellable(signal, (token) => call((addon) => addon.engineStage(this.handle, exchange, token)));
+  }
+
+  /** Whether the exchange that was staged last has been applied. */
+  get exchanged(): boolean {
+    return call((addon) => addon.engineExchanged(this.handle));
   }
 
   /** Steps computed since the load. */

@@ -134,7 +134,7 @@ size_t Arena::bytes() const { return state_->layout.bytes; }
 const ArenaOptions& Arena::options() const { return state_->options; }
 void Arena::unlink() { state_->file->unlink(); }
 
-uint64_t Arena::submit(const StepRow* rows, uint32_t count, bool observed) {
+uint64_t Arena::submit(const StepRow* rows, uint32_t count, bool observed, uint64_t exchange) {
   check_rows(rows, count, state_->options);
   if (observed && state_->options.observation == Observation::none) {
     throw Error(ErrorCode::invalid_argument, "a step to observe, in an arena made without observation", "observed");
@@ -150,6 +150,7 @@ uint64_t Arena::submit(const StepRow* rows, uint32_t count, bool observed) {
   descriptor.number = last + 1;
   descriptor.rows = count;
   descriptor.observed = observed ? 1 : 0;
+  descriptor.exchange = exchange;
   std::copy_n(rows, count, state_->rows());
   submitted().signal(last + 1);
   return last + 1;
@@ -163,7 +164,7 @@ Step Arena::step() const {
                                         std::to_string(state_->options.max_rows));
   }
   const bool observed = descriptor.observed != 0 && state_->options.observation != Observation::none;
-  return Step{descriptor.number, descriptor.rows, state_->rows(), observed};
+  return Step{descriptor.number, descriptor.rows, state_->rows(), observed, descriptor.exchange};
 }
 
 Semaphore& Arena::submitted() { return state_->semaphore(kSubmitted); }

@@ -46,6 +46,7 @@ struct Step {
   uint32_t rows;
   const StepRow* row;
   bool observed;
+  uint64_t exchange = 0;  // to be applied before the step is computed (engine/exchange.h); 0: none
 };
 
 struct StepFailure {
@@ -67,10 +68,10 @@ class Arena {
   const ArenaOptions& options() const;
   void unlink();  // idempotent
 
-  // Coordinator: writes the step and raises submitted() to its number. Throws `invalid-argument` naming the row at
-  // fault, or when the step before has not completed, or `observed` in an arena without observation; `aborted` once the
-  // arena is.
-  uint64_t submit(const StepRow* rows, uint32_t count, bool observed = false);
+  // Coordinator: writes the step and raises submitted() to its number. Every executor has staged `exchange`, if it is
+  // not 0. Throws `invalid-argument` naming the row at fault, or when the step before has not completed, or `observed` in
+  // an arena without observation; `aborted` once the arena is.
+  uint64_t submit(const StepRow* rows, uint32_t count, bool observed = false, uint64_t exchange = 0);
   // Executors: the step at hand; valid between submitted() and completed() reaching its number.
   Step step() const;
 

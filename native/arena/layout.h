@@ -37,7 +37,7 @@ ArenaLayout layout_of(const ArenaOptions& options);
 // The start of every arena, written once by its creator.
 struct ArenaHeader {
   static constexpr uint64_t kMagic = 0x4e494c434f4d5254;  // "TRMOCLIN"
-  static constexpr uint32_t kVersion = 3;                 // raised by every change of the layout
+  static constexpr uint32_t kVersion = 4;                 // raised by every change of the layout
 
   uint64_t magic;
   uint32_t version;
@@ -50,6 +50,7 @@ struct StepDescriptor {
   uint64_t number;
   uint32_t rows;
   uint32_t observed;  // 0 or 1
+  uint64_t exchange;
 };
 
 }  // namespace thermocline

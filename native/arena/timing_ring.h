@@ -7,13 +7,13 @@
 namespace thermocline {
 
 // The same order as PHASES in native/index.ts.
-enum class Phase : uint32_t { embed, attention, predict, hot, cold, wait, merge, head };
+enum class Phase : uint32_t { embed, attention, predict, hot, cold, wait, merge, head, exchange };
 
 struct Timing {
   uint64_t step;
   int64_t start_ns;  // CLOCK_MONOTONIC
   int64_t end_ns;
-  uint64_t bytes;    // weight bytes read
+  uint64_t bytes;    // weight bytes read, or by an exchange copied
   uint32_t executor;
   int32_t layer;     // -1 outside the layers
   Phase phase;

@@ -82,8 +82,9 @@ Napi::Value submit(const Napi::CallbackInfo& info) {
   for (size_t i = 0; i < fields.size(); i += kFields) {
     rows.push_back({fields[i], fields[i + 1], fields[i + 2], fields[i + 3]});
   }
-  const uint64_t step =
-      arena.submit(rows.data(), static_cast<uint32_t>(rows.size()), Argument(info[2], "observed").boolean());
+  const bool observed = Argument(info[2], "observed").boolean();
+  const uint64_t exchange = Argument(info[3], "exchange").integer(UINT64_MAX);
+  const uint64_t step = arena.submit(rows.data(), static_cast<uint32_t>(rows.size()), observed, exchange);
   return Napi::Number::New(info.Env(), static_cast<double>(step));
 }
 

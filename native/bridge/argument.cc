@@ -102,6 +102,14 @@ std::span<const int32_t> Argument::int32s() const {
   return {array.Data(), array.ElementLength()};
 }
 
+std::span<const uint32_t> Argument::uint32s() const {
+  if (!value_.IsTypedArray() || value_.As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array) {
+    expected("a Uint32Array");
+  }
+  const auto array = value_.As<Napi::Uint32Array>();
+  return {array.Data(), array.ElementLength()};
+}
+
 Napi::Function Argument::function() const {
   if (!value_.IsFunction()) expected("a function");
   return value_.As<Napi::Function>();

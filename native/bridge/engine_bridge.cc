@@ -1,6 +1,7 @@
 #include "engine_bridge.h"
 
 #include "arena_bridge.h"
+#include "cancel_token.h"
 #include "engine_session.h"
 #include "errors.h"
 #include "handle.h"
@@ -8,13 +9,6 @@
 
 namespace thermocline::bridge {
 namespace {
-
-struct CancelToken {
-  static constexpr napi_type_tag kTag{0xb3e7140c5f9d4268, 0xa7f06e1d2c8b4953};
-  static constexpr const char* kName = "cancel";
-
-  CancelFlag flag{false};
-};
 
 // Hands progress to the event loop no faster than that takes it; the last figures always arrive.
 class ProgressRelay {
@@ -95,6 +89,14 @@ Napi::Value engine_info(const Napi::CallbackInfo& info) {
 
 Napi::Value serve(const Napi::CallbackInfo& info) { return session_of(info).serve(open_arena(info[1])); }
 
+Napi::Value stage(const Napi::CallbackInfo& info) {
+  return session_of(info).stage(read_exchange(Argument(info[1], "")), from_handle<CancelToken>(info[2]));
+}
+
+Napi::Value exchanged(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), session_of(info).device().exchanged());
+}
+
 Napi::Value steps(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(session_of(info).steps()));
 }
@@ -115,6 +117,8 @@ void export_engine(Napi::Env env, Napi::Object exports) {
   exports.Set("cancel", Napi::Function::New(env, guarded<cancel>));
   exports.Set("engineInfo", Napi::Function::New(env, guarded<engine_info>));
   exports.Set("engineServe", Napi::Function::New(env, guarded<serve>));
+  exports.Set("engineStage", Napi::Function::New(env, guarded<stage>));
+  exports.Set("engineExchanged", Napi::Function::New(env, guarded<exchanged>));
   exports.Set("engineSteps", Napi::Function::New(env, guarded<steps>));
   exports.Set("engineStop", Napi::Function::New(env, guarded<stop>));
   exports.Set("engineClose", Napi::Function::New(env, guarded<close>));

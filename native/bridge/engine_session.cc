@@ -68,18 +68,51 @@ void EngineSession::stop() {
 
 void EngineSession::serving_ended() {
   served_.reset();
-  if (closing_) free_device(*closing_);
+  free_if_unused();
+}
+
+Napi::Promise EngineSession::stage(Exchange exchange, std::shared_ptr<CancelToken> cancel) {
+  check_open();
+  if (staging_) {
+    throw Error(ErrorCode::invalid_argument, "the engine stages an exchange already: wait for its end", kName);
+  }
+  const auto self = shared_from_this();
+  const Napi::Promise staged = loop_->run(
+      [self, exchange = std::move(exchange), cancel](EventLoop::Ticket) -> EventLoop::MakeValue {
+        uint64_t bytes = 0;
+        std::exception_ptr thrown;
+        try {
+          bytes = self->device_->stage(exchange, cancel->flag);
+        } catch (...) {
+          thrown = std::current_exception();
+        }
+        return [self, bytes, thrown](Napi::Env env) {
+          self->staging_ended();
+          if (thrown) std::rethrow_exception(thrown);
+          return Napi::Number::New(env, static_cast<double>(bytes));
+        };
+      },
+      [cancel] { cancel->flag = true; });
+  staging_ = std::move(cancel);
+  return staged;
+}
+
+void EngineSession::staging_ended() {
+  staging_.reset();
+  free_if_unused();
+}
+
+void EngineSession::free_if_unused() {
+  if (closing_ && !served_ && !staging_) free_device(*closing_);
 }
 
 Napi::Promise EngineSession::close() {
   stop();
   closed_ = true;
+  if (staging_) staging_->flag = true;
   const auto [ticket, promise] = loop_->promise();
-  if (served_) {
-    closing_ = ticket;
-  } else {
-    free_device(ticket);
-  }
+  closing_ = ticket;
+  free_if_unused();
   return promise;
 }
 

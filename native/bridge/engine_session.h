@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "../engine/engine.h"
+#include "cancel_token.h"
 #include "event_loop.h"
 
 namespace thermocline::bridge {
@@ -27,12 +28,16 @@ class EngineSession : public std::enable_shared_from_this<EngineSession> {
   // A promise of a ServeOutcome.
   Napi::Promise serve(std::shared_ptr<Arena> arena);
   void stop();
-  // Stops serving, then frees the device on a thread of its own: giving back gigabytes takes a while.
+  // A promise of the bytes that a staged exchange will copy.
+  Napi::Promise stage(Exchange exchange, std::shared_ptr<CancelToken> cancel);
+  // Stops serving and staging, then frees the device on a thread of its own: giving back gigabytes takes a while.
   Napi::Promise close();
 
  private:
   void check_open() const;
   void serving_ended();
+  void staging_ended();
+  void free_if_unused();
   void free_device(EventLoop::Ticket closing);
 
   const std::shared_ptr<EventLoop> loop_;
@@ -40,8 +45,9 @@ class EngineSession : public std::enable_shared_from_this<EngineSession> {
   const InstructionSet instruction_set_;
   std::unique_ptr<Device> device_;
   std::shared_ptr<Arena> served_;  // null when it serves none
+  std::shared_ptr<CancelToken> staging_;  // null when it stages no exchange
   bool closed_ = false;
-  std::optional<EventLoop::Ticket> closing_;  // waits for serving to end
+  std::optional<EventLoop::Ticket> closing_;  // waits for serving and staging to end
   std::atomic<bool> stop_{false};
   std::atomic<uint64_t> steps_{0};
 };

@@ -64,6 +64,16 @@ LayerSchedule read_layer(const Argument& layer) {
   };
 }
 
+LayerExchange read_layer_exchange(const Argument& layer) {
+  const auto first = layer.field("first").uint32s();
+  const auto second = layer.field("second").uint32s();
+  return {
+      .layer = layer.field("layer").uint32(),
+      .first = {first.begin(), first.end()},
+      .second = {second.begin(), second.end()},
+  };
+}
+
 Schedule read_schedule(const Argument& schedule) {
   return {
       .executors = schedule.field("executors").elements(read_executor_kind),
@@ -95,6 +105,13 @@ EngineOptions read_options(const Argument& options) {
       .threads = options.field("threads").uint32(),
       .pin_to = options.field("pinTo").elements(read_cpu),
       .kernels = read_instruction_set(options.field("instructionSet")),
+  };
+}
+
+Exchange read_exchange(const Argument& exchange) {
+  return {
+      .number = exchange.field("number").integer(UINT64_MAX),
+      .layers = exchange.field("layers").elements(read_layer_exchange),
   };
 }
 

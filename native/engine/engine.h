@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "../arena/arena.h"
+#include "exchange.h"
 #include "plan.h"
 
 namespace thermocline {
@@ -26,9 +27,16 @@ class Device {
   // Empties the KV cache; the next steps come from `arena`, on the calling thread. Throws Error `invalid_argument` when
   // the arena was made for another model or schedule.
   virtual void begin(Arena& arena) = 0;
-  // Computes this executor's part of the step at hand, with the hand-overs of schedule.h. Throws Error: `aborted`
-  // when the arena was aborted meanwhile, anything else is a failure of this executor.
+  // Applies the step's exchange, if there is one, and computes this executor's part of the step at hand, with the
+  // hand-overs of schedule.h. Throws Error: `aborted` when the arena was aborted meanwhile, anything else is a failure of
+  // this executor.
   virtual void run(const Step& step) = 0;
+  // Reads the weights that an exchange brings here, on any thread while steps run, so that the step that names it only
+  // copies them. Takes the place of one that was staged before and not applied. Returns the bytes to be copied. Throws
+  // Error: `invalid_argument` or `unsupported` as validate() does, or while another one is being staged; `cancelled`.
+  virtual uint64_t stage(const Exchange& exchange, const CancelFlag& cancel) = 0;
+  // Any thread: whether the exchange that was staged last has been applied.
+  virtual bool exchanged() const = 0;
 };
 
 // Bytes a CPU device needs for a plan; exactly what it will take (the plan itself and the lists made from it, a few

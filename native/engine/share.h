@@ -14,7 +14,7 @@ struct LayerShare {
   bool residual_arrives;          // the layer before has another owner
   bool residual_leaves;           // the next layer, or the head, has another owner
   uint32_t cache_layer;           // of an owner: this layer's index among those it owns
-  std::vector<uint32_t> neurons;  // this executor's, ascending
+  std::vector<uint32_t> neurons;  // this executor's, ascending until some change places
   std::vector<uint32_t> holders;  // all executors with neurons, ascending: the order in which partial sums are added
 };
 

@@ -19,33 +19,38 @@ namespace {
               std::string("cannot ") + what + " the model file " + path + ": " + std::strerror(number), "modelPath");
 }
 
-// Closes the descriptor whatever happens; a mapping does not need it.
-struct Descriptor {
-  int value;
-  ~Descriptor() {
-    if (value >= 0) ::close(value);
-  }
-};
+int open_file(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) fail(path, "open");
+  return file;
+}
 
 }  // namespace
 
-WeightFile::WeightFile(const std::string& path, uint64_t bytes) : path_(path), bytes_(bytes) {
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.value < 0) fail(path, "open");
-  struct stat status;
-  if (::fstat(file.value, &status) != 0) fail(path, "examine");
-  if (static_cast<uint64_t>(status.st_size) != bytes) {
-    throw Error(ErrorCode::corrupt,
-                "the model file " + path + " has " + std::to_string(status.st_size) + " bytes where the plan expects " +
-                    std::to_string(bytes) + "; it changed since it was read, load it again",
-                "modelBytes");
+WeightFile::WeightFile(const std::string& path, uint64_t bytes) : path_(path), file_(open_file(path)), bytes_(bytes) {
+  try {
+    struct stat status;
+    if (::fstat(file_, &status) != 0) fail(path, "examine");
+    if (static_cast<uint64_t>(status.st_size) != bytes) {
+      throw Error(ErrorCode::corrupt,
+                  "the model file " + path + " has " + std::to_string(status.st_size) +
+                      " bytes where the plan expects " + std::to_string(bytes) +
+                      "; it changed since it was read, load it again",
+                  "modelBytes");
+    }
+    void* mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file_, 0);
+    if (mapped == MAP_FAILED) fail(path, "map");
+    data_ = static_cast<const std::byte*>(mapped);
+  } catch (...) {
+    ::close(file_);
+    throw;
   }
-  void* mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file.value, 0);
-  if (mapped == MAP_FAILED) fail(path, "map");
-  data_ = static_cast<const std::byte*>(mapped);
 }
 
-WeightFile::~WeightFile() { ::munmap(const_cast<std::byte*>(data_), bytes_); }
+WeightFile::~WeightFile() {
+  ::munmap(const_cast<std::byte*>(data_), bytes_);
+  ::close(file_);
+}
 
 const std::byte* WeightFile::slice(uint64_t offset, uint64_t bytes) const {
   if (offset > bytes_ || bytes > bytes_ - offset) {
@@ -53,6 +58,19 @@ const std::byte* WeightFile::slice(uint64_t offset, uint64_t bytes) const {
                                         " lie past the end of the model file " + path_);
   }
   return data_ + offset;
+}
+
+void WeightFile::read(uint64_t offset, uint64_t bytes, std::byte* to) const {
+  slice(offset, bytes);
+  while (bytes > 0) {
+    const ssize_t count = ::pread(file_, to, bytes, static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(path_, "read");
+    if (count == 0) throw Error(ErrorCode::corrupt, "the model file " + path_ + " became shorter while it was in use");
+    to += count;
+    offset += static_cast<uint64_t>(count);
+    bytes -= static_cast<uint64_t>(count);
+  }
 }
 
 void WeightFile::will_need(uint64_t offset, uint64_t bytes) const { advise(offset, bytes, MADV_WILLNEED); }

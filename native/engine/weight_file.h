@@ -21,6 +21,9 @@ class WeightFile {
   // `bytes` bytes from `offset`. Throws Error `corrupt` when they are not all in the file.
   const std::byte* slice(uint64_t offset, uint64_t bytes) const;
 
+  // Copies these bytes to `to` without mapping their pages into this process. Throws Error: as slice(), `system`.
+  void read(uint64_t offset, uint64_t bytes, std::byte* to) const;
+
   // Asks the kernel to read these bytes ahead.
   void will_need(uint64_t offset, uint64_t bytes) const;
 
@@ -31,6 +34,7 @@ class WeightFile {
   void advise(uint64_t offset, uint64_t bytes, int advice) const;
 
   std::string path_;
+  int file_;
   uint64_t bytes_;
   const std::byte* data_;
 };

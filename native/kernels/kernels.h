@@ -58,6 +58,9 @@ bool has_panels(WeightType type);
 // Interleaves `count` rows (at most 16; missing ones become zeros) into a panel of 16 * row_bytes(type, cols) bytes.
 void pack_panel(WeightType type, const std::byte* const* rows, size_t count, size_t cols, std::byte* panel);
 
+// Puts a row in the place of a panel's `index`-th; the others stay.
+void pack_row(WeightType type, const std::byte* row, size_t index, size_t cols, std::byte* panel);
+
 // `count` panels, `stride` bytes apart; a panel may be entered at any of its blocks.
 struct Panels {
   const std::byte* data;

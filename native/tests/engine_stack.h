@@ -50,10 +50,10 @@ class EngineStack {
   }
   ~EngineStack() { stop(); }
 
-  // Logits of the rows that want them. Fails the test when the step fails.
-  Logits run(const std::vector<StepRow>& rows) {
+  // Logits of the rows that want them, the exchange applied before. Fails the test when the step fails.
+  Logits run(const std::vector<StepRow>& rows, uint64_t exchange = 0) {
     const uint64_t step = arena_->submit(rows.data(), static_cast<uint32_t>(rows.size()),
-                                         arena_->options().observation != Observation::none);
+                                         arena_->options().observation != Observation::none, exchange);
     const WaitResult result =
         arena_->completed().wait(step, {monotonic_ns() + kStepNs, 50'000, &arena_->abort_flag()});
     if (result != WaitResult::reached) {
@@ -79,6 +79,11 @@ class EngineStack {
       for (auto& row : run(rows)) all.push_back(std::move(row));
     }
     return all;
+  }
+
+  void stage(const Exchange& exchange) {
+    const CancelFlag cancel = false;
+    for (const auto& device : devices_) device->stage(exchange, cancel);
   }
 
   // How each executor's serve() ended.

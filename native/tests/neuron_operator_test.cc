@@ -98,7 +98,7 @@ Outcome run(const Kernels& kernels, const ModelShape& shape, const Gates& gates,
   const Stored gate(gates.type, gates.layout, gates.rows);
   const Stored up = f32_matrix([](size_t) { return 0; }, up_of);
   const Stored down = f32_matrix([](size_t r) { return r; }, [](size_t) { return 1; });
-  const NeuronWeights weights{gate.matrix(), up.matrix(), down.matrix(), down_by_neuron, false};
+  const NeuronWeights weights{gate.matrix(), up.matrix(), down.matrix(), down_by_neuron, false, true};
 
   EnginePlan plan{};
   plan.shape = shape;

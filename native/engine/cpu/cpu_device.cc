@@ -16,6 +16,7 @@ void CpuDevice::run(const Step& step) {
   session_->check.check(step);
   session_->hand_over.begin(step.number);
   session_->timer.begin(step);
+  if (step.exchange != 0) session_->timer.end(Phase::exchange, exchange_->apply(step.exchange, pool_));
   if (share_.embeds) embed_rows(step);
   for (uint32_t layer = 0; layer < share_.layers.size(); ++layer) {
     const LayerShare& share = share_.layers[layer];

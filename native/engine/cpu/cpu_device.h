@@ -7,6 +7,7 @@
 #include "../weight_file.h"
 #include "budgeted_memory.h"
 #include "hand_over.h"
+#include "neuron_exchange.h"
 #include "phase_timer.h"
 #include "stages.h"
 #include "step_check.h"
@@ -22,6 +23,10 @@ class CpuDevice : public Device {
   bool takes_part() const override { return share_.takes_part(); }
   void begin(Arena& arena) override;
   void run(const Step& step) override;
+  uint64_t stage(const Exchange& exchange, const CancelFlag& cancel) override {
+    return exchange_->stage(exchange, cancel);
+  }
+  bool exchanged() const override { return exchange_->applied(); }
 
  private:
   // What belongs to the arena at hand.
@@ -44,12 +49,14 @@ class CpuDevice : public Device {
   void merge(const Step& step, uint32_t layer);
 
   EnginePlan plan_;
+  ModelTensors tensors_;  // of plan_
   Share share_;
   ThreadPool pool_;
   Compute compute_;
   BudgetedMemory memory_;
   std::unique_ptr<WeightFile> file_;
   Weights weights_;
+  std::unique_ptr<NeuronExchange> exchange_;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<Stages> stages_;
   std::unique_ptr<Session> session_;

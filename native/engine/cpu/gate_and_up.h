@@ -43,18 +43,19 @@ struct NeuronBatch {
 struct NeuronTile {
   const Kernels& kernels;
   const NeuronWeights& weights;
-  std::span<const uint32_t> numbers;  // this executor's neurons, ascending
+  std::span<const uint32_t> numbers;  // this executor's neurons; mostly ascending
   const Inputs& h;                    // the tile is its rows first .. first + rows - 1
   size_t first, rows;
   const uint64_t* active;             // [rows of h][active_stride]: limits which neurons are visited; null visits all
   size_t active_stride;
   const NeuronObserver* observer;     // null unless the step is observed
 
-  // Calls visit(index) for the neurons begin .. end - 1 that a row is to visit, ascending.
+  // Calls visit(index) for the neurons begin .. end - 1 that a row is to visit, in order.
   template <class Visit>
   void for_each_visited(size_t row, size_t begin, size_t end, const Visit& visit) const {
     const uint64_t* bits = active == nullptr ? nullptr : active + (first + row) * active_stride;
-    const bool consecutive = begin < end && numbers[end - 1] - numbers[begin] == end - 1 - begin;
+    const bool consecutive =
+        weights.ascending && begin < end && numbers[end - 1] - numbers[begin] == end - 1 - begin;
     if (bits != nullptr && consecutive) {
       const size_t to_index = begin - numbers[begin];
       for_each_active(bits, numbers[begin], numbers[end - 1] + size_t{1}, [&](size_t n) { visit(n + to_index); });

@@ -49,27 +49,29 @@ MemoryNeeds memory_needs(const EnginePlan& plan, const EngineOptions& options) {
 CpuDevice::CpuDevice(const EnginePlan& plan, const EngineOptions& options, const Progress& progress,
                      const CancelFlag& cancel)
     : plan_(valid(plan, options)),
+      tensors_(find_tensors(plan_)),
       share_(share_of(plan_)),
       pool_(options.threads, options.pin_to),
       compute_{pool_, *options.kernels},
       memory_(options.budget_bytes) {
   const MemoryNeeds needs = memory_needs(plan_, options);
   memory_.check(needs);
-  const ModelTensors tensors = find_tensors(plan_);
   file_ = std::make_unique<WeightFile>(plan_.model_path, plan_.model_bytes);
 
   const bool resident = options.residency == Residency::resident;
   if (!resident) memory_.count(MemoryUse::weights, needs.weight_bytes);
   MemoryLayout memory(resident ? memory_.take(MemoryUse::weights, needs.weight_bytes) : nullptr);
   PlacedWeights placed =
-      place_weights(tensors, share_, plan_.shape.activation, options.residency, file_->data(), memory);
+      place_weights(tensors_, share_, plan_.shape.activation, options.residency, file_->data(), memory);
   load_weights(*file_, placed.copies, pool_, progress, cancel);
   weights_ = std::move(placed.weights);
+  exchange_ = std::make_unique<NeuronExchange>(
+      NeuronExchange::Subject{plan_.schedule, tensors_, *file_, plan_.executor, share_, weights_});
 
   MemoryLayout kv_cache(memory_.take(MemoryUse::kv_cache, needs.kv_cache_bytes));
   cache_ = std::make_unique<KvCache>(plan_, share_.owned_layers, kv_cache);
   MemoryLayout scratch(memory_.take(MemoryUse::scratch, needs.scratch_bytes));
-  stages_ = std::make_unique<Stages>(plan_, tensors, share_, options.threads, scratch);
+  stages_ = std::make_unique<Stages>(plan_, tensors_, share_, options.threads, scratch);
   if (share_.owned_layers > 0) stages_->rope.set_frequencies(plan_.shape, weights_.rope_freqs);
 }
 

@@ -37,19 +37,12 @@ class Reporter {
   const CancelFlag& cancel_;
 };
 
-// One byte a page brings the page in.
-void touch(const std::byte* from, size_t bytes) {
-  constexpr size_t kPage = 4096;
-  for (size_t i = 0; i < bytes; i += kPage) (void)*static_cast<const volatile std::byte*>(from + i);
-  (void)*static_cast<const volatile std::byte*>(from + bytes - 1);
-}
-
 // A panel's worth of rows, from row `first` on.
 void load_group(const WeightFile& file, const Copy& copy, size_t first, size_t count) {
   const std::byte* rows[kPanelRows];
   for (size_t r = 0; r < count; ++r) rows[r] = file.data() + copy.from(first + r);
   if (copy.to == nullptr) {
-    for (size_t r = 0; r < count; ++r) touch(rows[r], copy.bytes);
+    for (size_t r = 0; r < count; ++r) page_in(rows[r], copy.bytes);
   } else if (copy.layout == Layout::panels) {
     const size_t cols = copy.bytes / row_bytes(copy.type, block_elements(copy.type)) * block_elements(copy.type);
     pack_panel(copy.type, rows, count, cols, copy.to + first / kPanelRows * copy.to_stride);
@@ -77,6 +70,13 @@ void load_copy(const WeightFile& file, const Copy& copy, ThreadPool& pool, Repor
 }
 
 }  // namespace
+
+// One byte a page brings the page in.
+void page_in(const std::byte* from, size_t bytes) {
+  constexpr size_t kPage = 4096;
+  for (size_t i = 0; i < bytes; i += kPage) (void)*static_cast<const volatile std::byte*>(from + i);
+  (void)*static_cast<const volatile std::byte*>(from + bytes - 1);
+}
 
 void load_weights(const WeightFile& file, const std::vector<Copy>& copies, ThreadPool& pool, const Progress& progress,
                   const CancelFlag& cancel) {

@@ -15,4 +15,7 @@ namespace thermocline {
 void load_weights(const WeightFile& file, const std::vector<Copy>& copies, ThreadPool& pool, const Progress& progress,
                   const CancelFlag& cancel);
 
+// Reads the pages of these bytes of a mapped file in, and waits for them.
+void page_in(const std::byte* from, size_t bytes);
+
 }  // namespace thermocline

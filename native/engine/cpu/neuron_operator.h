@@ -12,7 +12,7 @@ class NeuronOperator {
   NeuronOperator(const EnginePlan& plan, const ModelTensors& tensors, const Share& share, size_t rows,
                  uint32_t threads, MemoryLayout& scratch);
 
-  // out[r] = the share of `numbers` (this executor's neurons of the layer, ascending) in the FFN's output for h[r];
+  // out[r] = the share of `numbers` (this executor's neurons of the layer) in the FFN's output for h[r];
   // h and out are [rows][embd]. `active` [rows][active_words(ff)] limits which neurons are visited; null visits all.
   // `observer` is told of those that fire, unless it is null.
   NeuronWork run(const Compute& compute, const NeuronWeights& weights, std::span<const uint32_t> numbers,

@@ -44,7 +44,7 @@ class Placer {
   NeuronWeights neurons(const LayerTensors& tensors, const std::vector<uint32_t>& numbers, bool dense_gate,
                         bool dense_up) {
     NeuronWeights weights{mapped(*tensors.ffn_gate), mapped(*tensors.ffn_up), mapped(*tensors.ffn_down),
-                          tensors.down_by_neuron, resident_};
+                          tensors.down_by_neuron, resident_, true};
     std::vector<Bundled> bundle;
     const auto add = [&](const TensorRef& tensor, Matrix& placed, bool dense) {
       if (dense) {

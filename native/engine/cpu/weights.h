@@ -24,6 +24,7 @@ struct NeuronWeights {
   Matrix down;          // one row a neuron, or, unless down_by_neuron, one row an output
   bool down_by_neuron;
   bool compact;         // whether only this executor's neurons are there
+  bool ascending;       // whether their numbers ascend, as they do until some change places (neuron_exchange.h)
 
   size_t place(size_t index, size_t number) const { return compact ? index : number; }
 };

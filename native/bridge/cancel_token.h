@@ -1,0 +1,17 @@
+// What JavaScript cancels work by.
+#pragma once
+
+#include <napi.h>
+
+#include "../engine/engine.h"
+
+namespace thermocline::bridge {
+
+struct CancelToken {
+  static constexpr napi_type_tag kTag{0xb3e7140c5f9d4268, 0xa7f06e1d2c8b4953};
+  static constexpr const char* kName = "cancel";
+
+  CancelFlag flag{false};
+};
+
+}  // namespace thermocline::bridge
