@@ -4,6 +4,7 @@ import {
   Engine,
   type EngineOptions,
   type EnginePlan,
+  type Exchange,
   type ExecutorKind,
   type LoadedEngine,
   type ServeOutcome,
@@ -15,7 +16,11 @@ export type Progress = (bytesDone: number, bytesTotal: number) => void;
 export interface DeviceEngine {
   readonly info: LoadedEngine;
   readonly steps: number;
+  /** Whether the exchange that was staged last has been applied. */
+  readonly exchanged: boolean;
   serve(arena: Arena): Promise<ServeOutcome>;
+  /** @returns bytes that the step which names the exchange will copy */
+  stage(exchange: Exchange, signal: AbortSignal | null): Promise<number>;
   stop(): void;
   close(): Promise<void>;
 }

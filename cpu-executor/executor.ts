@@ -4,8 +4,9 @@ import type { Arena, LoadedEngine, ServeOutcome } from "../native/index.js";
 import { ThermoclineError } from "../proto/errors.js";
 import type { Device, Progress } from "./device.js";
 import { toThermoclineError } from "./errors.js";
+import type { ExchangeOrder } from "./exchange-order.js";
 import type { LoadOrder } from "./plan.js";
-import type { Held, State } from "./state.js";
+import { Held, type State } from "./state.js";
 
 /** How long a step at hand may go on once a Load or Drain wants the executor out of its arena. */
 const STEP_GRACE_MS = 1000;
@@ -58,7 +59,7 @@ export class Executor {
           }
           if (held === null) {
             const engine = await this.device.load(order.plan, onProgress, interrupted);
-            held = { digest: order.digest, engine };
+            held = new Held(order.digest, engine);
           }
           interrupted.throwIfAborted();
         } catch (error) {
@@ -73,6 +74,26 @@ export class Executor {
         throw failure;
       }
     });
+  }
+
+  /**
+   * Stages an exchange while steps run. @returns bytes that the step which names it will copy
+   * @param signal cancels it; its reason is what the returned promise rejects with
+   * @throws ThermoclineError with one of the codes that ExecutorService.StageExchange names
+   */
+  async stage({ exchange, digest }: ExchangeOrder, signal: AbortSignal): Promise<number> {
+    if (this.current.kind !== "serving") {
+      throw new ThermoclineError(
+        "FAILED_PRECONDITION",
+        `this executor is ${this.current.kind} and serves no steps, so it has no neurons to exchange: load it first`,
+      );
+    }
+    const either = AbortSignal.any([this.interrupt.signal, signal]);
+    try {
+      return await this.current.held.stage(exchange, digest, either);
+    } catch (error) {
+      throw toThermoclineError(either.aborted ? either.reason : error);
+    }
   }
 
   /**

@@ -63,9 +63,7 @@ export function loadOrder(request: LoadRequest, kind: ExecutorKind): LoadOrder {
   if (request.schedule === undefined) throw invalid("schedule is missing");
   if (request.modelPath === "") throw invalid("model_path is empty");
   if (request.arenaName === "") throw invalid("arena_name is empty");
-  if (request.planDigest.length !== DIGEST_BYTES) {
-    throw invalid(`plan_digest has ${request.planDigest.length} bytes; a SHA-256 has ${DIGEST_BYTES}`);
-  }
+  const digest = toDigest(request.planDigest);
   const shape = toShape(request.shape);
   const schedule = toSchedule(request.schedule, shape);
   const own = schedule.executors[request.executor];
@@ -87,9 +85,15 @@ export function loadOrder(request: LoadRequest, kind: ExecutorKind): LoadOrder {
       contextLength: positive(request.contextLength, "context_length"),
       maxRows: positive(request.maxRows, "max_rows"),
     },
-    digest: Buffer.from(request.planDigest).toString("hex"),
+    digest,
     arena: { name: request.arenaName, epoch: request.arenaEpoch },
   };
+}
+
+/** In hexadecimal. @throws ThermoclineError INVALID_ARGUMENT */
+export function toDigest(bytes: Uint8Array): string {
+  if (bytes.length === DIGEST_BYTES) return Buffer.from(bytes).toString("hex");
+  throw invalid(`plan_digest has ${bytes.length} bytes; a SHA-256 has ${DIGEST_BYTES}`);
 }
 
 function toShape(shape: WireShape): ModelShape {
@@ -169,11 +173,12 @@ function positive(value: number, field: string): number {
   return value;
 }
 
-function toNumber(value: bigint, field: string): number {
+/** @throws ThermoclineError INVALID_ARGUMENT */
+export function toNumber(value: bigint, field: string): number {
   if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw invalid(`${field} is ${value}, more than 2^53 - 1`);
   return Number(value);
 }
 
 function invalid(message: string): ThermoclineError {
-  return new ThermoclineError("INVALID_ARGUMENT", `the Load request is not valid: ${message}`);
+  return new ThermoclineError("INVALID_ARGUMENT", `the request is not valid: ${message}`);
 }

@@ -11,6 +11,9 @@ import {
   type LoadRequest,
   type LoadResponse,
   LoadResponseSchema,
+  type StageExchangeRequest,
+  type StageExchangeResponse,
+  StageExchangeResponseSchema,
   type StatusRequest,
   type StatusResponse,
   StatusResponseSchema,
@@ -18,6 +21,7 @@ import {
 import { ExecutorKind as WireKind } from "../proto/gen/thermocline/v1/inference_pb.js";
 import { VERSION } from "../proto/version.js";
 import { toStatus } from "./errors.js";
+import { exchangeOrder } from "./exchange-order.js";
 import type { Executor } from "./executor.js";
 import { loadOrder } from "./plan.js";
 import type { State } from "./state.js";
@@ -66,6 +70,18 @@ export function executorService(executor: Executor): UntypedServiceImplementatio
     );
   };
 
+  const stageExchange: handleUnaryCall<StageExchangeRequest, StageExchangeResponse> = (call, callback) => {
+    const cancelled = new AbortController();
+    call.on("cancelled", () =>
+      cancelled.abort(new ThermoclineError("CANCELLED", "the coordinator cancelled the exchange")),
+    );
+    const work = async () => executor.stage(exchangeOrder(call.request), cancelled.signal);
+    work().then(
+      (bytes) => callback(null, create(StageExchangeResponseSchema, { bytes: BigInt(bytes) })),
+      (error: unknown) => callback(toStatus(error)),
+    );
+  };
+
   const drain: handleUnaryCall<DrainRequest, DrainResponse> = (_call, callback) => {
     executor.drain().then(
       () => callback(null, create(DrainResponseSchema)),
@@ -73,7 +89,7 @@ export function executorService(executor: Executor): UntypedServiceImplementatio
     );
   };
 
-  return { load, status, drain };
+  return { load, status, stageExchange, drain };
 }
 
 function progressTo(write: (message: LoadResponse) => void): (done: number, total: number) => void {

@@ -68,6 +68,14 @@ class ReservedEngine implements DeviceEngine {
     return this.engine.steps;
   }
 
+  get exchanged() {
+    return this.engine.exchanged;
+  }
+
+  stage(...args: Parameters<DeviceEngine["stage"]>) {
+    return this.engine.stage(...args);
+  }
+
   serve(...args: Parameters<DeviceEngine["serve"]>) {
     return this.engine.serve(...args);
   }

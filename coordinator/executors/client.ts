@@ -1,4 +1,5 @@
 /** The control connection to one executor. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Client, type ClientReadableStream, credentials, Metadata } from "@grpc/grpc-js";
 import { service as healthService } from "grpc-health-check";
 import { type Address, formatAddress } from "../../proto/address.js";
@@ -7,6 +8,7 @@ import {
   ExecutorService,
   type Loaded,
   type LoadRequest,
+  type StageExchangeRequestSchema,
   type StatusResponse,
 } from "../../proto/gen/thermocline/v1/executor_pb.js";
 import { GrpcClient } from "../../proto/grpc.js";
@@ -71,6 +73,18 @@ export class ExecutorClient {
       }
       throw new ThermoclineError("INTERNAL", "it ended the Load without saying that it had loaded");
     });
+  }
+
+  /** @returns bytes that the step which names the exchange will copy there */
+  async stageExchange(
+    request: MessageInitShape<typeof StageExchangeRequestSchema>,
+    deadlineMs: number,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { bytes } = await this.call(() =>
+      this.executor.unary("stageExchange", request, { deadlineMs, signal }),
+    );
+    return Number(bytes);
   }
 
   async drain(deadlineMs: number): Promise<void> {

@@ -1,9 +1,8 @@
 /** The executors of one stack as one thing that runs steps, and that mends itself. */
-import type { Logger } from "pino";
 import {
   type Arena,
+  type LayerExchange,
   monotonicNs,
-  type Observation,
   type Schedule,
   type StepFailure,
   type StepRow,
@@ -13,49 +12,20 @@ import { ThermoclineError } from "../../proto/errors.js";
 import type { StepLimits, StepResult, StepRunner } from "../schedule/step.js";
 import { backoffMs, pause } from "./backoff.js";
 import { toThermoclineError } from "./errors.js";
+import { type ExchangeResult, Exchanges } from "./exchange.js";
+import type { GroupOptions, ObservedSteps, Placement } from "./group-options.js";
 import { type GroupState, GroupStatus } from "./group-state.js";
-import { allOrAbort, type LoadedExecutor, loadAll, type ModelFile } from "./load.js";
-import { type ExecutorInfo, type ExecutorSource, Member } from "./member.js";
+import { allOrAbort, loadAll } from "./load.js";
+import { type ExecutorInfo, Member } from "./member.js";
 import { createRuntimeFolder, removeRuntimeFolder } from "./runtime-folder.js";
 
-/** Decides who computes what, knowing the executors in their order. The same executors must give the same schedule. */
-export type Planner = (executors: readonly ExecutorInfo[]) => Schedule;
-
-export interface GroupOptions {
-  /** Names such as "gpu" and "cpu-1"; unique. */
-  executors: readonly { name: string; source: ExecutorSource }[];
-  model: ModelFile;
-  limits: StepLimits;
-  /** What executors record of observed steps. */
-  observation: Observation;
-  plan: Planner;
-  /** Longest time for one step; an executor that hangs in it is killed and restarted. */
-  stepTimeoutMs: number;
-  /** Longest time for one Load. */
-  loadTimeoutMs: number;
-  /** How long `open` waits for executors that others start. */
-  connectTimeoutMs: number;
-  log: Logger;
-  /** Gets each line that a spawned executor logs. */
-  onExecutorLog: (name: string, line: string) => void;
-  onState: (state: GroupState) => void;
-}
-
-export const GROUP_DEFAULTS = {
-  observation: "none" as Observation,
-  stepTimeoutMs: 30_000,
-  loadTimeoutMs: 600_000,
-  connectTimeoutMs: 30_000,
-};
-
-/** What observed steps left in the arena. */
-export type ObservedSteps = Pick<Arena, "takeCounts" | "activations">;
-
-/** Who computes what, and what each executor holds for it. */
-export interface Placement {
-  schedule: Schedule;
-  executors: readonly LoadedExecutor[];
-}
+export {
+  GROUP_DEFAULTS,
+  type GroupOptions,
+  type ObservedSteps,
+  type Placement,
+  type Planner,
+} from "./group-options.js";
 
 /** After so many failures in a row the group gives up. */
 const MOST_FAILURES_IN_A_ROW = 5;
@@ -71,6 +41,7 @@ export class ExecutorGroup implements StepRunner {
   private readonly closed = new AbortController();
   private arena: Arena | null = null;
   private placed: Placement | null = null;
+  private readonly exchanges: Exchanges;
   /** The step at hand, until everything of it has been read from the arena. */
   private inFlight: Promise<StepResult> | null = null;
   /** The bring-up at work; aborted when a member is lost meanwhile. */
@@ -93,6 +64,7 @@ export class ExecutorGroup implements StepRunner {
     this.members = executors.map(
       ({ name, source }) => new Member({ name, source, folder, log, onLog: onExecutorLog, onLost }),
     );
+    this.exchanges = new Exchanges(this.members, options.model, limits);
   }
 
   get state(): GroupState {
@@ -135,6 +107,17 @@ export class ExecutorGroup implements StepRunner {
     }
   }
 
+  /**
+   * Has neurons change places while steps run; the step after all executors have read their weights applies it. One at a
+   * time.
+   * @throws ThermoclineError INVALID_ARGUMENT or UNIMPLEMENTED for what cannot be exchanged, UNAVAILABLE when an executor
+   * was lost meanwhile
+   */
+  async exchange(layers: readonly LayerExchange[]): Promise<ExchangeResult> {
+    if (this.state.kind !== "ready" || this.placed === null) throw this.status.whyNot();
+    return this.exchanges.run(layers, this.placed.schedule);
+  }
+
   /** Reads what observed steps left, between steps. @returns null when executors are away */
   observed<T>(read: (steps: ObservedSteps) => T): T | null {
     if (this.state.kind !== "ready" || this.arena === null) return null;
@@ -159,7 +142,12 @@ export class ExecutorGroup implements StepRunner {
   private async runStep(arena: Arena, rows: readonly StepRow[], observed: boolean): Promise<StepResult> {
     try {
       const startNs = monotonicNs();
-      const step = arena.submit(rows, observed);
+      const exchange = this.exchanges.next;
+      const step = arena.submit(rows, observed, exchange?.number);
+      // Also if the step fails: who lives on has applied it, or loads anew.
+      if (exchange !== null && this.placed !== null) {
+        this.placed = { ...this.placed, schedule: exchange.schedule };
+      }
       const failure = await arena.wait(step, this.options.stepTimeoutMs);
       const endNs = monotonicNs();
       if (failure !== null) throw this.stepFailed(step, failure);
@@ -167,6 +155,7 @@ export class ExecutorGroup implements StepRunner {
       const logits = rows.filter((row) => row.wantsLogits).map((_, index) => arena.logits(index));
       const { records, lost } = arena.drainTimings();
       if (lost > 0) this.options.log.warn({ step, lost }, "timing records were overwritten unread");
+      if (exchange !== null) this.exchanges.ended(step, records);
       return { step, logits, startNs, endNs, timings: records };
     } catch (error) {
       throw toThermoclineError(error);
@@ -194,6 +183,7 @@ export class ExecutorGroup implements StepRunner {
     if (this.state.kind !== "ready") return;
     this.status.become({ kind: "recovering", reason });
     this.arena?.abort(reason);
+    this.exchanges.abandon(this.status.whyNot());
     if (Date.now() - this.readySince > WELL_AFTER_MS) this.failuresInARow = 0;
     this.recovery = this.runRecovery(new ThermoclineError("UNAVAILABLE", reason), findHung);
   }
@@ -278,6 +268,7 @@ export class ExecutorGroup implements StepRunner {
   private async shutDown(): Promise<void> {
     this.closed.abort(new ThermoclineError("UNAVAILABLE", "the server is shutting down"));
     this.arena?.abort("the server is shutting down");
+    this.exchanges.abandon(this.status.whyNot());
     await Promise.all([this.recovery, ...this.members.map((member) => member.close())]);
     await this.discardArena();
     if (this.folder !== null) removeRuntimeFolder(this.folder);

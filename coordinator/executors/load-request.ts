@@ -27,12 +27,29 @@ const WEIGHT_TYPES: Record<WeightType, WireWeightType> = {
 };
 const KINDS: Record<ExecutorKind, WireKind> = { cpu: WireKind.CPU, gpu: WireKind.GPU };
 
-/**
- * The request, with its `plan_digest`: SHA-256 of the request's own encoding without arena and digest, so that equal
- * plans have equal digests whatever arena they are to be served in.
- */
+/** The request, with its `plan_digest`, to serve the plan in an arena. */
 export function loadRequest(plan: EnginePlan, arena: { name: string; epoch: bigint }): LoadRequest {
-  const request = create(LoadRequestSchema, {
+  const request = withoutArena(plan);
+  request.planDigest = digestOf(request);
+  request.arenaName = arena.name;
+  request.arenaEpoch = arena.epoch;
+  return request;
+}
+
+/**
+ * SHA-256 of the request's own encoding without arena and digest, so that equal plans have equal digests whatever arena
+ * they are to be served in.
+ */
+export function planDigest(plan: EnginePlan): Uint8Array {
+  return digestOf(withoutArena(plan));
+}
+
+function digestOf(request: LoadRequest): Uint8Array {
+  return createHash("sha256").update(toBinary(LoadRequestSchema, request)).digest();
+}
+
+function withoutArena(plan: EnginePlan): LoadRequest {
+  return create(LoadRequestSchema, {
     modelPath: plan.modelPath,
     modelBytes: BigInt(plan.modelBytes),
     shape: { ...plan.shape, activation: ACTIVATIONS[plan.shape.activation] },
@@ -51,8 +68,4 @@ export function loadRequest(plan: EnginePlan, arena: { name: string; epoch: bigi
     contextLength: plan.contextLength,
     maxRows: plan.maxRows,
   });
-  request.planDigest = createHash("sha256").update(toBinary(LoadRequestSchema, request)).digest();
-  request.arenaName = arena.name;
-  request.arenaEpoch = arena.epoch;
-  return request;
 }

@@ -1,6 +1,7 @@
 /** Gets all executors of a group to serve one new arena. */
 import {
   Arena,
+  type EnginePlan,
   type InstructionSet,
   type MemoryNeeds,
   type Observation,
@@ -54,6 +55,26 @@ export async function allOrAbort<T, R>(
   });
 }
 
+/** What one executor is told to hold and compute. */
+export function planFor(
+  model: ModelFile,
+  { slots, contextLength, maxRows }: StepLimits,
+  schedule: Schedule,
+  executor: number,
+): EnginePlan {
+  return {
+    modelPath: model.path,
+    modelBytes: model.fileBytes,
+    shape: model.shape,
+    tensors: model.tensors,
+    schedule,
+    executor,
+    slots,
+    contextLength,
+    maxRows,
+  };
+}
+
 /** @returns an arena that every member serves and whose name is gone already */
 export async function loadAll(
   members: readonly Member[],
@@ -77,17 +98,7 @@ export async function loadAll(
   try {
     const progress = new ProgressSum(members.length, options.onProgress);
     const loaded = await allOrAbort(members, control, (member, executor) => {
-      const plan = {
-        modelPath: model.path,
-        modelBytes: model.fileBytes,
-        shape: model.shape,
-        tensors: model.tensors,
-        schedule,
-        executor,
-        slots: limits.slots,
-        contextLength: limits.contextLength,
-        maxRows,
-      };
+      const plan = planFor(model, limits, schedule, executor);
       const report = (done: number, total: number) => progress.report(executor, done, total);
       return member.load(loadRequest(plan, arena), report, timeoutMs, control.signal);
     });

@@ -107,12 +107,12 @@ export class Member {
     deadlineMs: number,
     signal: AbortSignal,
   ): Promise<Loaded> {
-    if (this.client === null) throw new ThermoclineError("UNAVAILABLE", `${this.label} is gone`);
-    try {
-      return await this.client.load(request, onProgress, deadlineMs, signal);
-    } catch (error) {
-      throw await this.explained(error);
-    }
+    return this.ask((client) => client.load(request, onProgress, deadlineMs, signal));
+  }
+
+  /** Has the joined executor stage an exchange. @returns bytes that a step will copy there */
+  async stageExchange(...args: Parameters<ExecutorClient["stageExchange"]>): Promise<number> {
+    return this.ask((client) => client.stageExchange(...args));
   }
 
   /**
@@ -145,6 +145,15 @@ export class Member {
       this.options.log.warn({ err: error }, "an executor could not be drained");
     });
     client?.close();
+  }
+
+  private async ask<T>(work: (client: ExecutorClient) => Promise<T>): Promise<T> {
+    if (this.client === null) throw new ThermoclineError("UNAVAILABLE", `${this.label} is gone`);
+    try {
+      return await work(this.client);
+    } catch (error) {
+      throw await this.explained(error);
+    }
   }
 
   private async start(

@@ -7,6 +7,7 @@ import type { State } from "../../cpu-executor/state.js";
 import {
   type Arena,
   type EnginePlan,
+  type Exchange,
   type ExecutorKind,
   NativeError,
   type ServeOutcome,
@@ -92,6 +93,9 @@ export class FakeEngine implements DeviceEngine {
   steps = 7;
   /** Ignores `stop`, as in the middle of a long step. */
   busy = false;
+  exchanged = false;
+  /** Makes staging wait until it is cancelled. */
+  holdStage = false;
   private settle: ((outcome: ServeOutcome) => void) | null = null;
 
   constructor(
@@ -104,6 +108,16 @@ export class FakeEngine implements DeviceEngine {
     return new Promise((resolve) => {
       this.settle = resolve;
     });
+  }
+
+  async stage({ number }: Exchange, signal: AbortSignal | null): Promise<number> {
+    this.journal.push(`stage ${number} on ${this.name}`);
+    this.exchanged = false;
+    if (this.holdStage) {
+      await new Promise((resolve) => signal?.addEventListener("abort", resolve));
+      throw new NativeError("cancelled", "staging an exchange was cancelled", null);
+    }
+    return 64;
   }
 
   fail(code: "aborted" | "internal", message: string): void {

@@ -99,6 +99,30 @@ test("Load streams progress and ends with what was taken; Drain goes back to idl
   expect(await client.status(null)).toMatchObject({ state: ExecutorState.IDLE });
 });
 
+test("StageExchange answers with the bytes to be copied, and is cancelled with its call", async () => {
+  const { device, journal } = await serve();
+  await client.load(request(), quiet, DEADLINE_MS, never);
+  const exchange = {
+    number: 5n,
+    layers: [{ layer: 1, first: [0], second: [2] }],
+    planDigest: new Uint8Array(32),
+  };
+  expect(await client.stageExchange(exchange, DEADLINE_MS, never)).toBe(64);
+  expect(journal.at(-1)).toBe("stage 5 on engine 0");
+  await expect(
+    client.stageExchange({ ...exchange, planDigest: new Uint8Array(31) }, DEADLINE_MS, never),
+  ).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message: /plan_digest has 31 bytes/ });
+  await expect(
+    client.stageExchange({ ...exchange, number: 2n ** 60n }, DEADLINE_MS, never),
+  ).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message: /number is 1152921504606846976/ });
+  if (device.engine !== null) device.engine.holdStage = true;
+  const cancel = new AbortController();
+  const staged = client.stageExchange(exchange, DEADLINE_MS, cancel.signal);
+  await vi.waitFor(() => expect(journal.filter((event) => event.startsWith("stage"))).toHaveLength(2));
+  cancel.abort();
+  await expect(staged).rejects.toMatchObject({ code: "CANCELLED" });
+});
+
 test("an error keeps its code and its sentence, and the state tells of it", async () => {
   const { device } = await serve();
   device.error = new NativeError("unsupported", 'there are no kernels for tensor type "q4_0"', null);

@@ -1,4 +1,4 @@
-import { expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { NativeError } from "../../native/index.js";
 import { fakeExecutor, fakeOrder } from "../support/fake-executor.js";
 
@@ -129,4 +129,53 @@ test("a step that does not end is given up", async () => {
   await executor.drain(1);
   expect(journal.slice(-4)).toEqual(["stop engine 0", "abort arena", "close arena", "free engine 0"]);
   expect(executor.state).toEqual({ kind: "idle" });
+});
+
+describe("an exchange", () => {
+  const order = { exchange: { number: 3, layers: [] }, digest: "b" };
+
+  test("changes the digest once a step has applied it, and not before", async () => {
+    const { executor, device, journal } = fakeExecutor();
+    await executor.load(fakeOrder("a", "one"), quiet, never);
+    expect(await executor.stage(order, never)).toBe(64);
+    journal.length = 0;
+    await executor.load(fakeOrder("a", "two"), quiet, never);
+    expect(journal).toContain("serve engine 0 in two");
+    if (device.engine !== null) device.engine.exchanged = true;
+    await executor.load(fakeOrder("b", "three"), quiet, never);
+    expect(journal).not.toContain("free engine 0");
+    expect(journal.at(-1)).toBe("serve engine 0 in three");
+    await executor.load(fakeOrder("a", "four"), quiet, never);
+    expect(journal).toContain("free engine 0");
+  });
+
+  test("one after the other: the digest is that of the last one applied", async () => {
+    const { executor, device } = fakeExecutor();
+    await executor.load(fakeOrder("a"), quiet, never);
+    await executor.stage(order, never);
+    if (device.engine !== null) device.engine.exchanged = true;
+    await executor.stage({ exchange: { number: 4, layers: [] }, digest: "c" }, never);
+    expect(executor.state).toMatchObject({ held: { digest: "b" } });
+    if (device.engine !== null) device.engine.exchanged = true;
+    expect(executor.state).toMatchObject({ held: { digest: "c" } });
+  });
+
+  test("is refused while no steps are served", async () => {
+    const { executor } = fakeExecutor();
+    await expect(executor.stage(order, never)).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+      message: expect.stringMatching(/^this executor is idle and serves no steps/),
+    });
+  });
+
+  test("that is staged while a Load comes fails, and leaves the digest", async () => {
+    const { executor, device } = fakeExecutor();
+    await executor.load(fakeOrder("a", "one"), quiet, never);
+    if (device.engine !== null) device.engine.holdStage = true;
+    const staged = executor.stage(order, never);
+    const loaded = executor.load(fakeOrder("a", "two"), quiet, never);
+    await expect(staged).rejects.toMatchObject({ code: "ABORTED", message: /newer Load/ });
+    await loaded;
+    expect(executor.state).toMatchObject({ kind: "serving", held: { digest: "a" } });
+  });
 });

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file thermocline/v1/executor.proto.
  */
 export const file_thermocline_v1_executor: GenFile = /*@__PURE__*/
-  fileDesc("Ch10aGVybW9jbGluZS92MS9leGVjdXRvci5wcm90bxIOdGhlcm1vY2xpbmUudjEivwIKC0xvYWRSZXF1ZXN0EhIKCm1vZGVsX3BhdGgYASABKAkSEwoLbW9kZWxfYnl0ZXMYAiABKAQSKQoFc2hhcGUYAyABKAsyGi50aGVybW9jbGluZS52MS5Nb2RlbFNoYXBlEicKB3RlbnNvcnMYBCADKAsyFi50aGVybW9jbGluZS52MS5UZW5zb3ISKgoIc2NoZWR1bGUYBSABKAsyGC50aGVybW9jbGluZS52MS5TY2hlZHVsZRIQCghleGVjdXRvchgGIAEoDRISCgphcmVuYV9uYW1lGAcgASgJEhMKC2FyZW5hX2Vwb2NoGAggASgEEg0KBXNsb3RzGAkgASgNEhYKDmNvbnRleHRfbGVuZ3RoGAogASgNEhAKCG1heF9yb3dzGAsgASgNEhMKC3BsYW5fZGlnZXN0GAwgASgMIqwCCgpNb2RlbFNoYXBlEg4KBmxheWVycxgBIAEoDRIMCgRlbWJkGAIgASgNEg0KBWhlYWRzGAMgASgNEhAKCGt2X2hlYWRzGAQgASgNEhAKCGhlYWRfZGltGAUgASgNEgoKAmZmGAYgASgNEg0KBXZvY2FiGAcgASgNEhMKC3Jtc19lcHNpbG9uGAggASgCEhEKCXJvcGVfYmFzZRgJIAEoAhISCgpyb3BlX3NjYWxlGAogASgCEhEKCXJvcGVfZGltcxgLIAEoDRIuCgphY3RpdmF0aW9uGAwgASgOMhoudGhlcm1vY2xpbmUudjEuQWN0aXZhdGlvbhIbChNwcmVkaWN0b3JfdGhyZXNob2xkGA0gASgCEhYKDnJlbHVfdGhyZXNob2xkGA4gASgCImwKBlRlbnNvchIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKA4yGi50aGVybW9jbGluZS52MS5XZWlnaHRUeXBlEg4KBm9mZnNldBgDIAEoBBIMCgRyb3dzGAQgASgNEgwKBGNvbHMYBSABKA0ieAoIU2NoZWR1bGUSLwoJZXhlY3V0b3JzGAEgAygOMhwudGhlcm1vY2xpbmUudjEuRXhlY3V0b3JLaW5kEi0KBmxheWVycxgCIAMoCzIdLnRoZXJtb2NsaW5lLnYxLkxheWVyU2NoZWR1bGUSDAoEaGVhZBgDIAEoDSI4Cg1MYXllclNjaGVkdWxlEhEKCWF0dGVudGlvbhgBIAEoDRIUCgxuZXVyb25fb3duZXIYAiABKAwicwoMTG9hZFJlc3BvbnNlEjAKCHByb2dyZXNzGAEgASgLMhwudGhlcm1vY2xpbmUudjEuTG9hZFByb2dyZXNzSAASKAoGbG9hZGVkGAIgASgLMhYudGhlcm1vY2xpbmUudjEuTG9hZGVkSABCBwoFZXZlbnQiNwoMTG9hZFByb2dyZXNzEhIKCmJ5dGVzX2RvbmUYASABKAQSEwoLYnl0ZXNfdG90YWwYAiABKAQidwoGTG9hZGVkEhQKDHdlaWdodF9ieXRlcxgBIAEoBBIWCg5rdl9jYWNoZV9ieXRlcxgCIAEoBBIVCg1zY3JhdGNoX2J5dGVzGAMgASgEEhcKD2luc3RydWN0aW9uX3NldBgEIAEoCRIPCgd0aHJlYWRzGAUgASgNIg8KDVN0YXR1c1JlcXVlc3Qi3wEKDlN0YXR1c1Jlc3BvbnNlEiwKBXN0YXRlGAEgASgOMh0udGhlcm1vY2xpbmUudjEuRXhlY3V0b3JTdGF0ZRIqCgRraW5kGAIgASgOMhwudGhlcm1vY2xpbmUudjEuRXhlY3V0b3JLaW5kEg4KBmRldmljZRgDIAEoCRILCgNwaWQYBCABKA0SDQoFc3RlcHMYBSABKAQSFAoMYnVkZ2V0X2J5dGVzGAYgASgEEg8KB2ZhaWx1cmUYByABKAkSDwoHdmVyc2lvbhgIIAEoCRIPCgd0aHJlYWRzGAkgASgNIg4KDERyYWluUmVxdWVzdCIPCg1EcmFpblJlc3BvbnNlKmgKCkFjdGl2YXRpb24SGgoWQUNUSVZBVElPTl9VTlNQRUNJRklFRBAAEhMKD0FDVElWQVRJT05fUkVMVRABEhQKEEFDVElWQVRJT05fUkVMVTIQAhITCg9BQ1RJVkFUSU9OX1NJTFUQAyrXAQoKV2VpZ2h0VHlwZRIbChdXRUlHSFRfVFlQRV9VTlNQRUNJRklFRBAAEhMKD1dFSUdIVF9UWVBFX0YzMhABEhMKD1dFSUdIVF9UWVBFX0YxNhACEhQKEFdFSUdIVF9UWVBFX1E0XzAQAxIUChBXRUlHSFRfVFlQRV9ROF8wEAQSFAoQV0VJR0hUX1RZUEVfQkYxNhAFEhQKEFdFSUdIVF9UWVBFX1E0X0sQBhIUChBXRUlHSFRfVFlQRV9RNV9LEAcSFAoQV0VJR0hUX1RZUEVfUTZfSxAIKpsBCg1FeGVjdXRvclN0YXRlEh4KGkVYRUNVVE9SX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTRVhFQ1VUT1JfU1RBVEVfSURMRRABEhoKFkVYRUNVVE9SX1NUQVRFX0xPQURJTkcQAhIaChZFWEVDVVRPUl9TVEFURV9TRVJWSU5HEAMSGQoVRVhFQ1VUT1JfU1RBVEVfRkFJTEVEEAQy5QEKD0V4ZWN1dG9yU2VydmljZRJDCgRMb2FkEhsudGhlcm1vY2xpbmUudjEuTG9hZFJlcXVlc3QaHC50aGVybW9jbGluZS52MS5Mb2FkUmVzcG9uc2UwARJHCgZTdGF0dXMSHS50aGVybW9jbGluZS52MS5TdGF0dXNSZXF1ZXN0Gh4udGhlcm1vY2xpbmUudjEuU3RhdHVzUmVzcG9uc2USRAoFRHJhaW4SHC50aGVybW9jbGluZS52MS5EcmFpblJlcXVlc3QaHS50aGVybW9jbGluZS52MS5EcmFpblJlc3BvbnNlYgZwcm90bzM", [file_thermocline_v1_inference]);
+  fileDesc("Ch10aGVybW9jbGluZS92MS9leGVjdXRvci5wcm90bxIOdGhlcm1vY2xpbmUudjEivwIKC0xvYWRSZXF1ZXN0EhIKCm1vZGVsX3BhdGgYASABKAkSEwoLbW9kZWxfYnl0ZXMYAiABKAQSKQoFc2hhcGUYAyABKAsyGi50aGVybW9jbGluZS52MS5Nb2RlbFNoYXBlEicKB3RlbnNvcnMYBCADKAsyFi50aGVybW9jbGluZS52MS5UZW5zb3ISKgoIc2NoZWR1bGUYBSABKAsyGC50aGVybW9jbGluZS52MS5TY2hlZHVsZRIQCghleGVjdXRvchgGIAEoDRISCgphcmVuYV9uYW1lGAcgASgJEhMKC2FyZW5hX2Vwb2NoGAggASgEEg0KBXNsb3RzGAkgASgNEhYKDmNvbnRleHRfbGVuZ3RoGAogASgNEhAKCG1heF9yb3dzGAsgASgNEhMKC3BsYW5fZGlnZXN0GAwgASgMIqwCCgpNb2RlbFNoYXBlEg4KBmxheWVycxgBIAEoDRIMCgRlbWJkGAIgASgNEg0KBWhlYWRzGAMgASgNEhAKCGt2X2hlYWRzGAQgASgNEhAKCGhlYWRfZGltGAUgASgNEgoKAmZmGAYgASgNEg0KBXZvY2FiGAcgASgNEhMKC3Jtc19lcHNpbG9uGAggASgCEhEKCXJvcGVfYmFzZRgJIAEoAhISCgpyb3BlX3NjYWxlGAogASgCEhEKCXJvcGVfZGltcxgLIAEoDRIuCgphY3RpdmF0aW9uGAwgASgOMhoudGhlcm1vY2xpbmUudjEuQWN0aXZhdGlvbhIbChNwcmVkaWN0b3JfdGhyZXNob2xkGA0gASgCEhYKDnJlbHVfdGhyZXNob2xkGA4gASgCImwKBlRlbnNvchIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKA4yGi50aGVybW9jbGluZS52MS5XZWlnaHRUeXBlEg4KBm9mZnNldBgDIAEoBBIMCgRyb3dzGAQgASgNEgwKBGNvbHMYBSABKA0ieAoIU2NoZWR1bGUSLwoJZXhlY3V0b3JzGAEgAygOMhwudGhlcm1vY2xpbmUudjEuRXhlY3V0b3JLaW5kEi0KBmxheWVycxgCIAMoCzIdLnRoZXJtb2NsaW5lLnYxLkxheWVyU2NoZWR1bGUSDAoEaGVhZBgDIAEoDSI4Cg1MYXllclNjaGVkdWxlEhEKCWF0dGVudGlvbhgBIAEoDRIUCgxuZXVyb25fb3duZXIYAiABKAwicwoMTG9hZFJlc3BvbnNlEjAKCHByb2dyZXNzGAEgASgLMhwudGhlcm1vY2xpbmUudjEuTG9hZFByb2dyZXNzSAASKAoGbG9hZGVkGAIgASgLMhYudGhlcm1vY2xpbmUudjEuTG9hZGVkSABCBwoFZXZlbnQiNwoMTG9hZFByb2dyZXNzEhIKCmJ5dGVzX2RvbmUYASABKAQSEwoLYnl0ZXNfdG90YWwYAiABKAQidwoGTG9hZGVkEhQKDHdlaWdodF9ieXRlcxgBIAEoBBIWCg5rdl9jYWNoZV9ieXRlcxgCIAEoBBIVCg1zY3JhdGNoX2J5dGVzGAMgASgEEhcKD2luc3RydWN0aW9uX3NldBgEIAEoCRIPCgd0aHJlYWRzGAUgASgNIg8KDVN0YXR1c1JlcXVlc3Qi3wEKDlN0YXR1c1Jlc3BvbnNlEiwKBXN0YXRlGAEgASgOMh0udGhlcm1vY2xpbmUudjEuRXhlY3V0b3JTdGF0ZRIqCgRraW5kGAIgASgOMhwudGhlcm1vY2xpbmUudjEuRXhlY3V0b3JLaW5kEg4KBmRldmljZRgDIAEoCRILCgNwaWQYBCABKA0SDQoFc3RlcHMYBSABKAQSFAoMYnVkZ2V0X2J5dGVzGAYgASgEEg8KB2ZhaWx1cmUYByABKAkSDwoHdmVyc2lvbhgIIAEoCRIPCgd0aHJlYWRzGAkgASgNImoKFFN0YWdlRXhjaGFuZ2VSZXF1ZXN0Eg4KBm51bWJlchgBIAEoBBItCgZsYXllcnMYAiADKAsyHS50aGVybW9jbGluZS52MS5MYXllckV4Y2hhbmdlEhMKC3BsYW5fZGlnZXN0GAMgASgMIj0KDUxheWVyRXhjaGFuZ2USDQoFbGF5ZXIYASABKA0SDQoFZmlyc3QYAiADKA0SDgoGc2Vjb25kGAMgAygNIiYKFVN0YWdlRXhjaGFuZ2VSZXNwb25zZRINCgVieXRlcxgBIAEoBCIOCgxEcmFpblJlcXVlc3QiDwoNRHJhaW5SZXNwb25zZSpoCgpBY3RpdmF0aW9uEhoKFkFDVElWQVRJT05fVU5TUEVDSUZJRUQQABITCg9BQ1RJVkFUSU9OX1JFTFUQARIUChBBQ1RJVkFUSU9OX1JFTFUyEAISEwoPQUNUSVZBVElPTl9TSUxVEAMq1wEKCldlaWdodFR5cGUSGwoXV0VJR0hUX1RZUEVfVU5TUEVDSUZJRUQQABITCg9XRUlHSFRfVFlQRV9GMzIQARITCg9XRUlHSFRfVFlQRV9GMTYQAhIUChBXRUlHSFRfVFlQRV9RNF8wEAMSFAoQV0VJR0hUX1RZUEVfUThfMBAEEhQKEFdFSUdIVF9UWVBFX0JGMTYQBRIUChBXRUlHSFRfVFlQRV9RNF9LEAYSFAoQV0VJR0hUX1RZUEVfUTVfSxAHEhQKEFdFSUdIVF9UWVBFX1E2X0sQCCqbAQoNRXhlY3V0b3JTdGF0ZRIeChpFWEVDVVRPUl9TVEFURV9VTlNQRUNJRklFRBAAEhcKE0VYRUNVVE9SX1NUQVRFX0lETEUQARIaChZFWEVDVVRPUl9TVEFURV9MT0FESU5HEAISGgoWRVhFQ1VUT1JfU1RBVEVfU0VSVklORxADEhkKFUVYRUNVVE9SX1NUQVRFX0ZBSUxFRBAEMsMCCg9FeGVjdXRvclNlcnZpY2USQwoETG9hZBIbLnRoZXJtb2NsaW5lLnYxLkxvYWRSZXF1ZXN0GhwudGhlcm1vY2xpbmUudjEuTG9hZFJlc3BvbnNlMAESRwoGU3RhdHVzEh0udGhlcm1vY2xpbmUudjEuU3RhdHVzUmVxdWVzdBoeLnRoZXJtb2NsaW5lLnYxLlN0YXR1c1Jlc3BvbnNlElwKDVN0YWdlRXhjaGFuZ2USJC50aGVybW9jbGluZS52MS5TdGFnZUV4Y2hhbmdlUmVxdWVzdBolLnRoZXJtb2NsaW5lLnYxLlN0YWdlRXhjaGFuZ2VSZXNwb25zZRJECgVEcmFpbhIcLnRoZXJtb2NsaW5lLnYxLkRyYWluUmVxdWVzdBodLnRoZXJtb2NsaW5lLnYxLkRyYWluUmVzcG9uc2ViBnByb3RvMw", [file_thermocline_v1_inference]);
 
 /**
  * @generated from message thermocline.v1.LoadRequest
@@ -459,6 +459,89 @@ export const StatusResponseSchema: GenMessage<StatusResponse> = /*@__PURE__*/
   messageDesc(file_thermocline_v1_executor, 9);
 
 /**
+ * Neurons that change places: each takes over the other's memory, on the other's executor.
+ *
+ * @generated from message thermocline.v1.StageExchangeRequest
+ */
+export type StageExchangeRequest = Message<"thermocline.v1.StageExchangeRequest"> & {
+  /**
+   * By which a step names it; at least 1.
+   *
+   * @generated from field: uint64 number = 1;
+   */
+  number: bigint;
+
+  /**
+   * Each layer at most once.
+   *
+   * @generated from field: repeated thermocline.v1.LayerExchange layers = 2;
+   */
+  layers: LayerExchange[];
+
+  /**
+   * `plan_digest` of a Load with the schedule as it is afterwards.
+   *
+   * @generated from field: bytes plan_digest = 3;
+   */
+  planDigest: Uint8Array;
+};
+
+/**
+ * Describes the message thermocline.v1.StageExchangeRequest.
+ * Use `create(StageExchangeRequestSchema)` to create a new message.
+ */
+export const StageExchangeRequestSchema: GenMessage<StageExchangeRequest> = /*@__PURE__*/
+  messageDesc(file_thermocline_v1_executor, 10);
+
+/**
+ * Neurons first[i] and second[i] of a layer change places; no neuron does so twice.
+ *
+ * @generated from message thermocline.v1.LayerExchange
+ */
+export type LayerExchange = Message<"thermocline.v1.LayerExchange"> & {
+  /**
+   * @generated from field: uint32 layer = 1;
+   */
+  layer: number;
+
+  /**
+   * @generated from field: repeated uint32 first = 2;
+   */
+  first: number[];
+
+  /**
+   * @generated from field: repeated uint32 second = 3;
+   */
+  second: number[];
+};
+
+/**
+ * Describes the message thermocline.v1.LayerExchange.
+ * Use `create(LayerExchangeSchema)` to create a new message.
+ */
+export const LayerExchangeSchema: GenMessage<LayerExchange> = /*@__PURE__*/
+  messageDesc(file_thermocline_v1_executor, 11);
+
+/**
+ * @generated from message thermocline.v1.StageExchangeResponse
+ */
+export type StageExchangeResponse = Message<"thermocline.v1.StageExchangeResponse"> & {
+  /**
+   * Bytes of weights that the step will copy on this executor.
+   *
+   * @generated from field: uint64 bytes = 1;
+   */
+  bytes: bigint;
+};
+
+/**
+ * Describes the message thermocline.v1.StageExchangeResponse.
+ * Use `create(StageExchangeResponseSchema)` to create a new message.
+ */
+export const StageExchangeResponseSchema: GenMessage<StageExchangeResponse> = /*@__PURE__*/
+  messageDesc(file_thermocline_v1_executor, 12);
+
+/**
  * @generated from message thermocline.v1.DrainRequest
  */
 export type DrainRequest = Message<"thermocline.v1.DrainRequest"> & {
@@ -469,7 +552,7 @@ export type DrainRequest = Message<"thermocline.v1.DrainRequest"> & {
  * Use `create(DrainRequestSchema)` to create a new message.
  */
 export const DrainRequestSchema: GenMessage<DrainRequest> = /*@__PURE__*/
-  messageDesc(file_thermocline_v1_executor, 10);
+  messageDesc(file_thermocline_v1_executor, 13);
 
 /**
  * @generated from message thermocline.v1.DrainResponse
@@ -482,7 +565,7 @@ export type DrainResponse = Message<"thermocline.v1.DrainResponse"> & {
  * Use `create(DrainResponseSchema)` to create a new message.
  */
 export const DrainResponseSchema: GenMessage<DrainResponse> = /*@__PURE__*/
-  messageDesc(file_thermocline_v1_executor, 11);
+  messageDesc(file_thermocline_v1_executor, 14);
 
 /**
  * @generated from enum thermocline.v1.Activation
@@ -645,6 +728,20 @@ export const ExecutorService: GenService<{
     methodKind: "unary";
     input: typeof StatusRequestSchema;
     output: typeof StatusResponseSchema;
+  },
+  /**
+   * Reads the weights of neurons that are to come here, while steps run; the step that names the exchange in the arena
+   * applies it. Takes the place of an exchange that was staged before and not applied.
+   *
+   * Errors: INVALID_ARGUMENT (the exchange contradicts itself or the schedule), FAILED_PRECONDITION (no steps are
+   * served), UNIMPLEMENTED (a layer whose neurons can't be moved one by one), ABORTED (a Load or Drain came meanwhile).
+   *
+   * @generated from rpc thermocline.v1.ExecutorService.StageExchange
+   */
+  stageExchange: {
+    methodKind: "unary";
+    input: typeof StageExchangeRequestSchema;
+    output: typeof StageExchangeResponseSchema;
   },
   /**
    * Finishes the step at hand, leaves the arena and frees the weights.
