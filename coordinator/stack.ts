@@ -11,8 +11,10 @@ import type { GroupState } from "./executors/group-state.js";
 import { relay } from "./log.js";
 import { Encoder } from "./model/tokenizer/encoder.js";
 import { loadTokenizer } from "./model/tokenizer/load-tokenizer.js";
+import { LiveFirings } from "./placement/live-firings.js";
 import { place } from "./placement/place.js";
 import { loadProfile } from "./placement/profile.js";
+import { fixedBecause, NOTHING_MOVES, RE_PLACEMENT_DEFAULTS, RePlacement } from "./placement/re-placement.js";
 import { Batcher } from "./schedule/batcher.js";
 import { limitsFor } from "./serving-defaults.js";
 import { createTelemetry } from "./telemetry/telemetry.js";
@@ -21,6 +23,8 @@ export interface StackOptions extends ExecutionOptions {
   /** null takes the model's, up to 4096. */
   contextLength: number | null;
   slots: number;
+  /** Whether neurons move between executors as they turn out to fire. */
+  rePlacement: boolean;
   otlpEndpoint: string | null;
   /** Share of requests to trace, 0 to 1. */
   traceRatio: number;
@@ -69,18 +73,34 @@ export async function startStack(
     server?.setServing(state.kind === "ready");
     if (state.kind === "failed") fail(state.error);
   };
+  const fixed = fixedBecause(model);
+  if (options.rePlacement && fixed !== null) log.info({ reason: fixed }, NOTHING_MOVES);
+  const moves = options.rePlacement && fixed === null;
   const group = new ExecutorGroup({
     executors,
     model,
     limits,
     plan: (infos) => place(model, infos, limits, profile),
     ...GROUP_DEFAULTS,
+    observation: moves ? "counts" : "none",
     log,
     onExecutorLog: (executor, line) => relay(log, executor, line),
     onState,
   });
-  const batcher = new Batcher(group, tokenizer, telemetry.observer);
+  const firings = moves ? new LiveFirings(group, model.shape) : null;
+  const batcher = new Batcher(firings ?? group, tokenizer, telemetry.observer);
+  const rePlacement =
+    firings &&
+    new RePlacement({
+      ...RE_PLACEMENT_DEFAULTS,
+      model,
+      executors: group,
+      firings,
+      onRound: (round) => telemetry.rePlaced(round),
+      log,
+    });
   const close = closer(async () => {
+    rePlacement?.close();
     const lastStep = batcher.close();
     // The ends of the requests reach telemetry in the event loop's next turn.
     const observed = lastStep.then(() => nextTurn());
@@ -97,6 +117,7 @@ export async function startStack(
     signal.throwIfAborted();
     server = await startServer(listen, { model, tokenizer, encoder, batcher, group, limits, profile, log });
     await group.open();
+    rePlacement?.start();
   } catch (error) {
     await close();
     throw error;

@@ -46,6 +46,14 @@ export function addServingOptions(command: Command): Command {
   return addExecutionOptions(command)
     .option("--ctx <n>", "positions a request may use (default: the model's, at most 4096)")
     .option("--slots <n>", "requests that run at the same time", String(DEFAULT_SLOTS))
+    .addOption(
+      new Option(
+        "--re-placement <mode>",
+        "whether neurons move between the GPU and the CPUs, while requests run, as they turn out to fire",
+      )
+        .choices(["on", "off"])
+        .default("on"),
+    )
     .option(
       "--otlp-endpoint <url>",
       "sends traces and metrics there over OTLP/gRPC, such as http://127.0.0.1:4317",
@@ -75,6 +83,7 @@ const schema = z.object({
     .nullable()
     .default(null),
   slots: whole("--slots", 1, 256),
+  rePlacement: z.enum(["on", "off"]),
   executor: z.array(z.string()).default([]),
   otlpEndpoint: z.string().nullable().default(null),
   traceRatio: decimal("--trace-ratio", 0, 1),
@@ -87,6 +96,7 @@ export function parseServingOptions(raw: unknown): StackOptions {
     ...executionOptions(options),
     contextLength: options.ctx,
     slots: options.slots,
+    rePlacement: options.rePlacement === "on",
     executorAddresses: options.executor,
     otlpEndpoint: options.otlpEndpoint === null ? null : parseEndpoint(options.otlpEndpoint),
     traceRatio: options.traceRatio,

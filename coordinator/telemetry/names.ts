@@ -26,6 +26,14 @@ export const ATTRIBUTES = {
   placedNeurons: "thermocline.neurons.placed",
   /** Weight bytes read. */
   bytesTouched: "thermocline.bytes_touched",
+  /** Layers with neurons that moved in a round of re-placement. */
+  movedLayers: "thermocline.re_placement.layers",
+  /** Neurons that moved in it. */
+  movedNeurons: "thermocline.re_placement.neurons",
+  /** Weight bytes copied for them. */
+  movedBytes: "thermocline.re_placement.bytes",
+  /** "stage" or "apply". */
+  part: "thermocline.re_placement.part",
   errorType: "error.type",
 } as const;
 
@@ -55,4 +63,7 @@ export const METRICS = {
   phaseDuration: "thermocline.phase.duration",
   phaseActiveNeurons: "thermocline.phase.neurons.active",
   phaseBytesTouched: "thermocline.phase.bytes_touched",
+  movedNeurons: "thermocline.re_placement.neurons",
+  movedBytes: "thermocline.re_placement.bytes",
+  rePlacementDuration: "thermocline.re_placement.duration",
 } as const;

@@ -4,6 +4,7 @@ import type { Attributes, Context, SpanContext } from "@opentelemetry/api";
 import { OTLPMetricExporter } from "@opentelemetry/exporter-metrics-otlp-grpc";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
 import { metrics } from "@opentelemetry/sdk-node";
+import type { ExchangeRound } from "../placement/re-placement.js";
 import type { FinishReason } from "../schedule/generation.js";
 import type { StepResult } from "../schedule/step.js";
 import { EpochClock, monotonicNs } from "./clock.js";
@@ -11,6 +12,7 @@ import { executorName } from "./executor-names.js";
 import { ExportWatch } from "./export-watch.js";
 import { ATTRIBUTES, GEN_AI } from "./names.js";
 import type { Observer, RequestObserver, StepShare } from "./observer.js";
+import { RePlacementMetrics, traceRePlacement } from "./re-placement-telemetry.js";
 import { RequestMetrics } from "./request-metrics.js";
 import { REQUEST_SPANS, RequestTrace } from "./request-trace.js";
 import { SpanBudget } from "./span-budget.js";
@@ -36,6 +38,7 @@ export class OtlpTelemetry implements Telemetry, Observer {
   private readonly meters: metrics.MeterProvider;
   private readonly stepMetrics: StepMetrics;
   private readonly requestMetrics: RequestMetrics;
+  private readonly rePlacementMetrics: RePlacementMetrics;
 
   /** @param url of the receiver */
   constructor(
@@ -65,7 +68,9 @@ export class OtlpTelemetry implements Telemetry, Observer {
         }),
       ],
     });
-    this.requestMetrics = new RequestMetrics(this.meters.getMeter("thermocline"), {
+    const meter = this.meters.getMeter("thermocline");
+    this.rePlacementMetrics = new RePlacementMetrics(meter);
+    this.requestMetrics = new RequestMetrics(meter, {
       [GEN_AI.operation]: "text_completion",
       [GEN_AI.provider]: "thermocline",
       [GEN_AI.requestModel]: options.model,
@@ -107,6 +112,11 @@ export class OtlpTelemetry implements Telemetry, Observer {
         { context: detail },
       ]);
     }
+  }
+
+  rePlaced(round: ExchangeRound): void {
+    this.rePlacementMetrics.record(round);
+    this.budget.spend(traceRePlacement(this.tracers, this.clock.mapping(), round));
   }
 
   async shutdown(): Promise<void> {

@@ -1,6 +1,7 @@
 /** Telemetry of one server: nothing without an OTLP receiver, traces and metrics with one. */
 import type { Logger } from "pino";
 import type { ExecutorKind } from "../../native/index.js";
+import type { ExchangeRound } from "../placement/re-placement.js";
 import { NOOP_OBSERVER } from "./noop.js";
 import type { Observer } from "./observer.js";
 
@@ -18,11 +19,17 @@ export interface TelemetryOptions {
 
 export interface Telemetry {
   readonly observer: Observer;
+  /** Neurons have changed places. */
+  rePlaced(round: ExchangeRound): void;
   /** Sends what is left, for a second at most; never rejects. */
   shutdown(): Promise<void>;
 }
 
-const OFF: Telemetry = { observer: NOOP_OBSERVER, shutdown: () => Promise.resolve() };
+const OFF: Telemetry = {
+  observer: NOOP_OBSERVER,
+  rePlaced: () => undefined,
+  shutdown: () => Promise.resolve(),
+};
 
 /** Starts telemetry. A receiver that is not there is no error: it may come later, and the log tells what was lost. */
 export async function createTelemetry(options: TelemetryOptions): Promise<Telemetry> {

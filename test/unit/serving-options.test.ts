@@ -25,6 +25,7 @@ test("nothing given: the bundled model, whatever device there is, one CPU execut
     threads: null,
     contextLength: null,
     slots: 4,
+    rePlacement: true,
     executorAddresses: [],
     otlpEndpoint: null,
     traceRatio: 1,
@@ -37,6 +38,7 @@ test("everything given", () => {
       ...["--model", "a.gguf", "--activation", "relu2", "--relu-threshold", "0.01", "--predictor", "-2.5"],
       ...["--gpu", "host", "--vram-budget", "1.5GiB"],
       ...["--cpu-executors", "3", "--threads", "12", "--no-repack", "--ctx", "512", "--slots", "8"],
+      ...["--re-placement", "off"],
       ...["--otlp-endpoint", "http://127.0.0.1:4317", "--trace-ratio", "0.25"],
     ),
   ).toEqual({
@@ -51,6 +53,7 @@ test("everything given", () => {
     repack: false,
     contextLength: 512,
     slots: 8,
+    rePlacement: false,
     executorAddresses: [],
     otlpEndpoint: "http://127.0.0.1:4317",
     traceRatio: 0.25,
