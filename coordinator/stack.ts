@@ -48,7 +48,7 @@ export async function startStack(
 ): Promise<Stack> {
   const model = await openModel(options);
   const limits = limitsFor(model, options);
-  const profile = await loadProfile(model.path, model.shape);
+  const profile = await loadProfile(model);
   const tokenizer = loadTokenizer(model.file);
   const encoder = new Encoder(tokenizer, { path: model.path, fileBytes: model.fileBytes });
   const executors = executorSources(options, model, limits, log);

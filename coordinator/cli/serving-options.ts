@@ -12,7 +12,16 @@ import { addPredictorOption, predictorUse } from "./predictor-option.js";
 
 /** For every command that runs a model. */
 export function addExecutionOptions(command: Command): Command {
-  return addModelOptions(command)
+  return addExecutorOptions(addPredictorOption(addModelOptions(command)));
+}
+
+/** For commands that run a model without its predictors. */
+export function addExactExecutionOptions(command: Command): Command {
+  return addExecutorOptions(addModelOptions(command));
+}
+
+function addExecutorOptions(command: Command): Command {
+  return command
     .addOption(
       new Option("--gpu <device>", "what runs hot neurons; host simulates a card in RAM")
         .choices(["auto", "cuda", "host", "off"])
@@ -25,7 +34,7 @@ export function addExecutionOptions(command: Command): Command {
 }
 
 function addModelOptions(command: Command): Command {
-  command
+  return command
     .option("--model <file>", "GGUF or PWRI model (default: the bundled story model)")
     .addOption(
       new Option("--activation <name>", "overrides the file's FFN activation").choices([
@@ -38,7 +47,6 @@ function addModelOptions(command: Command): Command {
       "--relu-threshold <t>",
       "overrides the file's: gates below it count as 0 (FATReLU); 0 is plain ReLU",
     );
-  return addPredictorOption(command);
 }
 
 /** For `serve`, and for commands that start one. */
@@ -69,6 +77,9 @@ export const EXECUTION_SCHEMA = {
   repack: z.boolean().default(true),
 };
 
+/** The same behind {@link addExactExecutionOptions}. */
+export const EXACT_EXECUTION_SCHEMA = { ...EXECUTION_SCHEMA, predictor: z.literal("off").default("off") };
+
 const schema = z.object({
   ...EXECUTION_SCHEMA,
   ctx: whole("--ctx", 2, 2 ** 20)
@@ -94,7 +105,9 @@ export function parseServingOptions(raw: unknown): StackOptions {
 }
 
 /** @throws ThermoclineError INVALID_ARGUMENT */
-export function executionOptions(options: z.infer<z.ZodObject<typeof EXECUTION_SCHEMA>>): ExecutionOptions {
+export function executionOptions(
+  options: z.infer<z.ZodObject<typeof EXECUTION_SCHEMA | typeof EXACT_EXECUTION_SCHEMA>>,
+): ExecutionOptions {
   return {
     modelPath: options.model ?? bundledModelPath(),
     activation: options.activation,
