@@ -13,6 +13,9 @@ import { Encoder } from "./model/tokenizer/encoder.js";
 import { loadTokenizer } from "./model/tokenizer/load-tokenizer.js";
 import { place } from "./placement/place.js";
 import { loadProfile } from "./placement/profile.js";
+import { LiveProfile } from "./profile/live-profile.js";
+import { LIVE_DEFAULTS, LiveRecorder } from "./profile/live-recorder.js";
+import { profilePath } from "./profile/profile-file.js";
 import { Batcher } from "./schedule/batcher.js";
 import { limitsFor } from "./serving-defaults.js";
 import { createTelemetry } from "./telemetry/telemetry.js";
@@ -24,6 +27,8 @@ export interface StackOptions extends ExecutionOptions {
   otlpEndpoint: string | null;
   /** Share of requests to trace, 0 to 1. */
   traceRatio: number;
+  /** The profile that what requests do is added to: a path, true for the one beside the model, or null for none. */
+  liveProfile: string | true | null;
 }
 
 /** A server that answers. */
@@ -75,11 +80,16 @@ export async function startStack(
     limits,
     plan: (infos) => place(model, infos, limits, profile),
     ...GROUP_DEFAULTS,
+    observation: options.liveProfile === null ? "none" : "counts",
     log,
     onExecutorLog: (executor, line) => relay(log, executor, line),
     onState,
   });
-  const batcher = new Batcher(group, tokenizer, telemetry.observer);
+  const onError = (error: unknown) => log.warn({ err: error }, "what a step made neurons do was not counted");
+  const recorder =
+    options.liveProfile === null ? null : new LiveRecorder(group, model.shape, { ...LIVE_DEFAULTS, onError });
+  let live: LiveProfile | null = null;
+  const batcher = new Batcher(recorder ?? group, tokenizer, telemetry.observer);
   const close = closer(async () => {
     const lastStep = batcher.close();
     // The ends of the requests reach telemetry in the event loop's next turn.
@@ -89,12 +99,17 @@ export async function startStack(
       encoder.close(),
       group.close(),
       observed.then(() => telemetry.shutdown()),
+      lastStep.then(() => live?.close()),
     ]);
   });
   const onAbort = () => void group.close();
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     signal.throwIfAborted();
+    if (recorder !== null) {
+      const path = options.liveProfile === true ? null : options.liveProfile;
+      live = await LiveProfile.open(path ?? profilePath(model.path), model, recorder, log);
+    }
     server = await startServer(listen, { model, tokenizer, encoder, batcher, group, limits, profile, log });
     await group.open();
   } catch (error) {

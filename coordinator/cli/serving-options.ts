@@ -89,6 +89,13 @@ const schema = z.object({
   executor: z.array(z.string()).default([]),
   otlpEndpoint: z.string().nullable().default(null),
   traceRatio: decimal("--trace-ratio", 0, 1),
+  liveProfile: z
+    .union([
+      z.literal(true),
+      z.string().min(1, "--live-profile is empty; give the path of a profile, or none"),
+    ])
+    .nullable()
+    .default(null),
 });
 
 /** Checks what commander collected. @throws ThermoclineError INVALID_ARGUMENT */
@@ -101,6 +108,7 @@ export function parseServingOptions(raw: unknown): StackOptions {
     executorAddresses: options.executor,
     otlpEndpoint: options.otlpEndpoint === null ? null : parseEndpoint(options.otlpEndpoint),
     traceRatio: options.traceRatio,
+    liveProfile: options.liveProfile,
   };
 }
 
