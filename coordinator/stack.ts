@@ -91,6 +91,8 @@ export async function startStack(
   let live: LiveProfile | null = null;
   const batcher = new Batcher(recorder ?? group, tokenizer, telemetry.observer);
   const close = closer(async () => {
+    // Executors take what they have counted along.
+    recorder?.read();
     const lastStep = batcher.close();
     // The ends of the requests reach telemetry in the event loop's next turn.
     const observed = lastStep.then(() => nextTurn());

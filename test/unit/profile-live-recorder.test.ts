@@ -25,7 +25,9 @@ class Runner implements CountingRunner {
     return { step: this.observedSteps.length, logits: [], startNs: 0, endNs: 1, timings: new Float64Array() };
   }
 
-  async ready(): Promise<void> {}
+  ready(): Promise<void> {
+    return Promise.resolve();
+  }
 
   observed: CountingRunner["observed"] = (read) => {
     if (this.isAway) return null;
@@ -76,22 +78,24 @@ test("gives plain sums once, and again when they could not be kept", async () =>
   await recorder.run(rowsOf(5));
   const taken = recorder.take();
   const sums = {
-    counts: Float64Array.of(8, 0, 2, 4, 0, 0),
-    strengths: Float32Array.of(4, 0, 2, 2, 0, 0),
+    counts: Float64Array.of(8, 0, 1, 2, 0, 0),
+    strengths: Float32Array.of(4, 0, 1, 1, 0, 0),
     tokens: 8,
   };
   expect(taken).toEqual(sums);
   expect(recorder.take().tokens).toBe(0);
   recorder.giveBack(taken);
   await recorder.run(rowsOf(1));
-  expect(recorder.take()).toMatchObject({ counts: Float64Array.of(9, 0, 3, 6, 0, 0), tokens: 9 });
+  expect(recorder.take()).toMatchObject({ counts: Float64Array.of(9, 0, 2, 4, 0, 0), tokens: 9 });
 });
 
 test("what was counted a half-life ago weighs half", async () => {
   const recorder = recorderOf(new Runner(), { observeEvery: 1, halfLifeTokens: 8 });
   await recorder.run(rowsOf(4));
+  recorder.read();
   expect(recorder.live).toMatchObject({ tokens: 4 });
   await recorder.run(rowsOf(8));
+  recorder.read();
   expect(recorder.live.tokens).toBeCloseTo(10, 12);
   expect(recorder.live.counts[0]).toBeCloseTo(10, 12);
   expect(recorder.live.counts[3]).toBeCloseTo(3, 12);
@@ -107,18 +111,59 @@ test("a step that somebody else wants observed leaves its counts to them", async
   expect(recorder.observed((steps) => steps.takeCounts().counts[0])).toBe(2);
 });
 
+test("reads after an observed step, every five seconds", async () => {
+  let now = 0;
+  const recorder = recorderOf(new Runner(), { observeEvery: 1, nowMs: () => now });
+  now = 4999;
+  await recorder.run(rowsOf(2));
+  expect(recorder.live.tokens).toBe(0);
+  now = 5000;
+  await recorder.run(rowsOf(3));
+  expect(recorder.live.tokens).toBe(5);
+  now = 9999;
+  await recorder.run(rowsOf(1));
+  expect(recorder.live.tokens).toBe(5);
+});
+
+test("does not read while a step is at work", async () => {
+  const recorder = recorderOf(new Runner(), { observeEvery: 1 });
+  await recorder.run(rowsOf(2));
+  const step = recorder.run(rowsOf(3));
+  expect(recorder.take().tokens).toBe(0);
+  await step;
+  expect(recorder.take().tokens).toBe(5);
+});
+
+test("what lost executors had counted is not missed", async () => {
+  const runner = new Runner();
+  const recorder = recorderOf(runner, { observeEvery: 1 });
+  await recorder.run(rowsOf(2));
+  runner.cacheEpoch++;
+  expect(recorder.take().tokens).toBe(0);
+  await recorder.run(rowsOf(2));
+  runner.cacheEpoch++;
+  runner.isAway = true;
+  expect(recorder.take().tokens).toBe(0);
+  runner.isAway = false;
+  await recorder.run(rowsOf(4));
+  expect(recorder.take().tokens).toBe(4);
+});
+
 test("what goes wrong in counting fails no step", async () => {
   const errors: unknown[] = [];
-  const runner = new Runner();
-  const recorder = recorderOf(runner, { observeEvery: 1, onError: (error) => errors.push(error) });
-  runner.isAway = true;
-  expect(await recorder.run(rowsOf(1))).toMatchObject({ step: 1 });
-  runner.isAway = false;
   const failure = new Error("a defect");
+  const runner = new Runner();
+  let now = 0;
+  const recorder = recorderOf(runner, {
+    observeEvery: 1,
+    nowMs: () => now,
+    onError: (error) => errors.push(error),
+  });
   runner.observed = () => {
     throw failure;
   };
-  expect(await recorder.run(rowsOf(1))).toMatchObject({ step: 2 });
+  now = 6000;
+  expect(await recorder.run(rowsOf(1))).toMatchObject({ step: 1 });
   expect(errors).toEqual([failure]);
   expect(recorder.live.tokens).toBe(0);
 });
