@@ -110,7 +110,7 @@ export class StackUnderTest {
   }: StackOptions): Promise<StackUnderTest> {
     const model = withPredictor(await loadModel(modelPath, { activation: null }), predictor);
     const limits = limitsFor(model, { slots: DEFAULT_SLOTS, contextLength: null });
-    const profile = await loadProfile(model.path, model.shape);
+    const profile = await loadProfile(model);
     const tokenizer = loadTokenizer(model.file);
     const log = createLog("bench", "warn");
     const group = new ExecutorGroup({

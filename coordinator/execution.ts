@@ -2,7 +2,7 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Logger } from "pino";
-import type { Activation, ExecutorKind } from "../native/index.js";
+import type { Activation, ExecutorKind, Observation } from "../native/index.js";
 import { parseAddress } from "../proto/address.js";
 import { formatBytes } from "../proto/units.js";
 import { ExecutorGroup, GROUP_DEFAULTS } from "./executors/group.js";
@@ -96,6 +96,8 @@ export interface PrivateExecutors {
   options: ExecutorOptions;
   limits: StepLimits;
   profile: Profile | null;
+  /** What executors record of observed steps. */
+  observation: Observation;
   entries: ExecutorEntries;
   log: Logger;
   onState: (state: GroupState) => void;
@@ -109,7 +111,7 @@ export interface PrivateExecutors {
  * @throws ThermoclineError as executors do, or what `work` throws
  */
 export async function withExecutors<T>(
-  { model, options, limits, profile, entries, log, onState, signal }: PrivateExecutors,
+  { model, options, limits, profile, observation, entries, log, onState, signal }: PrivateExecutors,
   work: (group: ExecutorGroup) => Promise<T>,
 ): Promise<T> {
   signal?.throwIfAborted();
@@ -119,6 +121,7 @@ export async function withExecutors<T>(
     executors: executorSources(options, model, limits, log, entries),
     model,
     limits,
+    observation,
     plan: (executors) => place(model, executors, limits, profile),
     log,
     onExecutorLog: (executor, line) => relay(log, executor, line),

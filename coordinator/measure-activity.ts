@@ -83,8 +83,8 @@ async function run(
     executorAddresses: [],
   };
   const log = createLog("measure", "warn");
-  const executors = { model, options, limits, profile: null, entries, log, onState: () => undefined, signal };
-  return withExecutors(executors, async (group) => {
+  const unwatched = { profile: null, observation: "none", onState: () => undefined } as const;
+  return withExecutors({ model, options, limits, entries, log, signal, ...unwatched }, async (group) => {
     const counts = new ActivityCounts(model.shape);
     for (const sequence of sequences) {
       const { logits, timings } = await group.run(rowsOf(sequence));

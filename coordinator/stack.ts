@@ -11,10 +11,12 @@ import type { GroupState } from "./executors/group-state.js";
 import { relay } from "./log.js";
 import { Encoder } from "./model/tokenizer/encoder.js";
 import { loadTokenizer } from "./model/tokenizer/load-tokenizer.js";
-import { LiveFirings } from "./placement/live-firings.js";
 import { place } from "./placement/place.js";
 import { loadProfile } from "./placement/profile.js";
 import { fixedBecause, NOTHING_MOVES, RE_PLACEMENT_DEFAULTS, RePlacement } from "./placement/re-placement.js";
+import { LiveProfile } from "./profile/live-profile.js";
+import { LIVE_DEFAULTS, LiveRecorder } from "./profile/live-recorder.js";
+import { profilePath } from "./profile/profile-file.js";
 import { Batcher } from "./schedule/batcher.js";
 import { limitsFor } from "./serving-defaults.js";
 import { createTelemetry } from "./telemetry/telemetry.js";
@@ -28,6 +30,8 @@ export interface StackOptions extends ExecutionOptions {
   otlpEndpoint: string | null;
   /** Share of requests to trace, 0 to 1. */
   traceRatio: number;
+  /** The profile that what requests do is added to: a path, true for the one beside the model, or null for none. */
+  liveProfile: string | true | null;
 }
 
 /** A server that answers. */
@@ -52,7 +56,7 @@ export async function startStack(
 ): Promise<Stack> {
   const model = await openModel(options);
   const limits = limitsFor(model, options);
-  const profile = await loadProfile(model.path, model.shape);
+  const profile = await loadProfile(model);
   const tokenizer = loadTokenizer(model.file);
   const encoder = new Encoder(tokenizer, { path: model.path, fileBytes: model.fileBytes });
   const executors = executorSources(options, model, limits, log);
@@ -76,31 +80,37 @@ export async function startStack(
   const fixed = fixedBecause(model);
   if (options.rePlacement && fixed !== null) log.info({ reason: fixed }, NOTHING_MOVES);
   const moves = options.rePlacement && fixed === null;
+  const counts = moves || options.liveProfile !== null;
   const group = new ExecutorGroup({
     executors,
     model,
     limits,
     plan: (infos) => place(model, infos, limits, profile),
     ...GROUP_DEFAULTS,
-    observation: moves ? "counts" : "none",
+    observation: counts ? "counts" : "none",
     log,
     onExecutorLog: (executor, line) => relay(log, executor, line),
     onState,
   });
-  const firings = moves ? new LiveFirings(group, model.shape) : null;
-  const batcher = new Batcher(firings ?? group, tokenizer, telemetry.observer);
+  const onError = (error: unknown) => log.warn({ err: error }, "what a step made neurons do was not counted");
+  const recorder = counts ? new LiveRecorder(group, model.shape, { ...LIVE_DEFAULTS, onError }) : null;
+  let live: LiveProfile | null = null;
+  const batcher = new Batcher(recorder ?? group, tokenizer, telemetry.observer);
   const rePlacement =
-    firings &&
-    new RePlacement({
-      ...RE_PLACEMENT_DEFAULTS,
-      model,
-      executors: group,
-      firings,
-      onRound: (round) => telemetry.rePlaced(round),
-      log,
-    });
+    recorder !== null && moves
+      ? new RePlacement({
+          ...RE_PLACEMENT_DEFAULTS,
+          model,
+          executors: group,
+          firings: () => recorder.next(),
+          onRound: (round) => telemetry.rePlaced(round),
+          log,
+        })
+      : null;
   const close = closer(async () => {
     rePlacement?.close();
+    // Executors take what they have counted along.
+    recorder?.read();
     const lastStep = batcher.close();
     // The ends of the requests reach telemetry in the event loop's next turn.
     const observed = lastStep.then(() => nextTurn());
@@ -109,12 +119,17 @@ export async function startStack(
       encoder.close(),
       group.close(),
       observed.then(() => telemetry.shutdown()),
+      lastStep.then(() => live?.close()),
     ]);
   });
   const onAbort = () => void group.close();
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     signal.throwIfAborted();
+    if (recorder !== null && options.liveProfile !== null) {
+      const path = options.liveProfile === true ? null : options.liveProfile;
+      live = await LiveProfile.open(path ?? profilePath(model.path), model, recorder, log);
+    }
     server = await startServer(listen, { model, tokenizer, encoder, batcher, group, limits, profile, log });
     await group.open();
     rePlacement?.start();

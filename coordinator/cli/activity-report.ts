@@ -1,6 +1,7 @@
 /** What `thermocline synth` says about a model's sparsity: what was asked for, and what it was when it ran. */
 import type { Activity } from "../measure-activity.js";
 import type { SynthOptions } from "../model/synth/options.js";
+import { percent, range } from "./figures.js";
 
 /** @param activity null when the model was not run */
 export function activityReport(
@@ -26,16 +27,6 @@ export function activityReport(
   return lines.join("\n");
 }
 
-function range(values: readonly number[]): string {
-  const sorted = Float64Array.from(values).sort();
-  const at = (share: number) => percent(sorted[Math.round(share * (sorted.length - 1))] ?? 0);
-  return `least ${at(0)}, median ${at(0.5)}, most ${at(1)}`;
-}
-
 function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(2)} %`;
 }

@@ -2,6 +2,7 @@
 import { formatBytes } from "../../proto/units.js";
 import type { Perplexity } from "../perplexity/estimate.js";
 import type { PerplexityReport, PerplexityStage } from "../perplexity/run.js";
+import { duration, percent } from "./figures.js";
 
 export function stageText(stage: PerplexityStage): string {
   switch (stage.kind) {
@@ -16,14 +17,6 @@ export function stageText(stage: PerplexityStage): string {
       return `${windowsDone} of ${windows} windows (${(100 * share).toFixed(0)} %)${running}, ${left} left`;
     }
   }
-}
-
-/** `5025` becomes "1:23:45". */
-function duration(seconds: number): string {
-  const whole = Math.round(seconds);
-  const two = (value: number) => String(Math.floor(value)).padStart(2, "0");
-  const minutes = `${two((whole / 60) % 60)}:${two(whole % 60)}`;
-  return whole < 3600 ? minutes : `${Math.floor(whole / 3600)}:${minutes}`;
 }
 
 /** For people. */
@@ -72,8 +65,4 @@ export function reportJson(report: PerplexityReport, estimate: Perplexity): stri
 
 function tokensPerS({ tokensRead, seconds }: PerplexityReport): number {
   return tokensRead / seconds;
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(2)} %`;
 }

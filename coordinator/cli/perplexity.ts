@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { z } from "zod";
-import { LEAST_CONTEXT } from "../perplexity/windows.js";
+import { LEAST_CONTEXT } from "../perplexity/scored-tokens.js";
 import { logLevelOption } from "./log-level.js";
 import { parseOptions, whole } from "./option-values.js";
 import { reportJson, reportText, stageText } from "./perplexity-output.js";

@@ -30,6 +30,10 @@ export function serveCommand(): Command {
     );
   return addServingOptions(command)
     .option(
+      "--live-profile [file]",
+      "counts which neurons fire in a sample of steps, and adds that to a profile (default: the one beside the model)",
+    )
+    .option(
       "--with-parent",
       "ends when stdin ends, and removes its socket's folder if that is empty then",
       false,
@@ -44,6 +48,7 @@ SIGINT and SIGTERM end the server and all that it started within 2 s.
 Examples:
   thermocline serve --model model.gguf --vram-budget 8GiB --otlp-endpoint http://127.0.0.1:4317
   thermocline serve --gpu off --threads 8
+  thermocline serve --model model.gguf --live-profile
   thermocline serve --executor unix:/run/thermocline/gpu.sock unix:/run/thermocline/cpu.sock`,
     )
     .action(async () => serve(command));

@@ -12,7 +12,16 @@ import { addPredictorOption, predictorUse } from "./predictor-option.js";
 
 /** For every command that runs a model. */
 export function addExecutionOptions(command: Command): Command {
-  return addModelOptions(command)
+  return addExecutorOptions(addPredictorOption(addModelOptions(command)));
+}
+
+/** For commands that run a model without its predictors. */
+export function addExactExecutionOptions(command: Command): Command {
+  return addExecutorOptions(addModelOptions(command));
+}
+
+function addExecutorOptions(command: Command): Command {
+  return command
     .addOption(
       new Option("--gpu <device>", "what runs hot neurons; host simulates a card in RAM")
         .choices(["auto", "cuda", "host", "off"])
@@ -25,7 +34,7 @@ export function addExecutionOptions(command: Command): Command {
 }
 
 function addModelOptions(command: Command): Command {
-  command
+  return command
     .option("--model <file>", "GGUF or PWRI model (default: the bundled story model)")
     .addOption(
       new Option("--activation <name>", "overrides the file's FFN activation").choices([
@@ -38,7 +47,6 @@ function addModelOptions(command: Command): Command {
       "--relu-threshold <t>",
       "overrides the file's: gates below it count as 0 (FATReLU); 0 is plain ReLU",
     );
-  return addPredictorOption(command);
 }
 
 /** For `serve`, and for commands that start one. */
@@ -77,6 +85,9 @@ export const EXECUTION_SCHEMA = {
   repack: z.boolean().default(true),
 };
 
+/** The same behind {@link addExactExecutionOptions}. */
+export const EXACT_EXECUTION_SCHEMA = { ...EXECUTION_SCHEMA, predictor: z.literal("off").default("off") };
+
 const schema = z.object({
   ...EXECUTION_SCHEMA,
   ctx: whole("--ctx", 2, 2 ** 20)
@@ -87,6 +98,13 @@ const schema = z.object({
   executor: z.array(z.string()).default([]),
   otlpEndpoint: z.string().nullable().default(null),
   traceRatio: decimal("--trace-ratio", 0, 1),
+  liveProfile: z
+    .union([
+      z.literal(true),
+      z.string().min(1, "--live-profile is empty; give the path of a profile, or none"),
+    ])
+    .nullable()
+    .default(null),
 });
 
 /** Checks what commander collected. @throws ThermoclineError INVALID_ARGUMENT */
@@ -100,11 +118,14 @@ export function parseServingOptions(raw: unknown): StackOptions {
     executorAddresses: options.executor,
     otlpEndpoint: options.otlpEndpoint === null ? null : parseEndpoint(options.otlpEndpoint),
     traceRatio: options.traceRatio,
+    liveProfile: options.liveProfile,
   };
 }
 
 /** @throws ThermoclineError INVALID_ARGUMENT */
-export function executionOptions(options: z.infer<z.ZodObject<typeof EXECUTION_SCHEMA>>): ExecutionOptions {
+export function executionOptions(
+  options: z.infer<z.ZodObject<typeof EXECUTION_SCHEMA | typeof EXACT_EXECUTION_SCHEMA>>,
+): ExecutionOptions {
   return {
     modelPath: options.model ?? bundledModelPath(),
     activation: options.activation,

@@ -5,11 +5,9 @@ import { ThermoclineError } from "../../proto/errors.js";
 import { ActivityCounts } from "../activity-counts.js";
 import { LogSoftmax } from "../schedule/log-probabilities.js";
 import type { StepRunner } from "../schedule/step.js";
+import { readWhole, stepOf } from "../text/read-window.js";
 import { Estimate, type Perplexity } from "./estimate.js";
-import { firstScored } from "./windows.js";
-
-/** How often a window is read at most, when executors are lost and come back. */
-const MOST_ATTEMPTS = 3;
+import { firstScored } from "./scored-tokens.js";
 
 export interface MeasureProgress {
   windowsDone: number;
@@ -70,7 +68,7 @@ export async function measurePerplexity(runner: StepRunner, options: MeasureOpti
     });
   };
   for (const window of windows) {
-    const nlls = await scoreWindow(runner, window, onStep, signal);
+    const nlls = await readWhole(runner, signal, () => readWindow(runner, window, onStep, signal));
     if (nlls === null) break;
     for (const nll of nlls) estimate.add(nll);
     windowsDone++;
@@ -87,26 +85,6 @@ export async function measurePerplexity(runner: StepRunner, options: MeasureOpti
 
 /** @param read the share of the window that has been read */
 type OnStep = (rows: number, read: number, timings: Float64Array) => void;
-
-/** @returns the scored tokens' negative log-likelihoods; null when the signal was aborted */
-async function scoreWindow(
-  runner: StepRunner,
-  window: readonly number[],
-  onStep: OnStep,
-  signal: AbortSignal,
-): Promise<number[] | null> {
-  for (let attempt = 1; ; attempt++) {
-    if (signal.aborted) return null;
-    try {
-      return await readWindow(runner, window, onStep, signal);
-    } catch (error) {
-      if (signal.aborted) return null;
-      const isLost = error instanceof ThermoclineError && error.code === "UNAVAILABLE";
-      if (!isLost || attempt === MOST_ATTEMPTS) throw error;
-      await runner.ready();
-    }
-  }
-}
 
 async function readWindow(
   runner: StepRunner,
@@ -139,17 +117,6 @@ function windowRows(window: readonly number[]): StepRow[] {
   return window
     .slice(0, -1)
     .map((token, position) => ({ token, position, slot: 0, wantsLogits: position + 1 >= first }));
-}
-
-/** As many rows from `first` on as the runner takes in one step. */
-function stepOf(rows: readonly StepRow[], first: number, { limits }: StepRunner): StepRow[] {
-  const step: StepRow[] = [];
-  let logitRows = 0;
-  for (const row of rows.slice(first, first + limits.maxRows)) {
-    if (row.wantsLogits && ++logitRows > limits.maxLogitRows) break;
-    step.push(row);
-  }
-  return step;
 }
 
 function nllOf(token: number, logits: Float32Array, position: number): number {

@@ -9,16 +9,11 @@ import {
 import type { GroupState } from "../executors/group-state.js";
 import { createLog } from "../log.js";
 import type { Model } from "../model/model.js";
-import { Encoder } from "../model/tokenizer/encoder.js";
-import { loadTokenizer } from "../model/tokenizer/load-tokenizer.js";
 import { loadProfile } from "../placement/profile.js";
 import type { StepLimits } from "../schedule/step.js";
-import { limitsFor } from "../serving-defaults.js";
+import { readingLimits } from "../text/read-window.js";
+import { textWindows, withEncoder } from "../text/text-windows.js";
 import { type Measurement, type MeasureProgress, measurePerplexity } from "./measure.js";
-import { textWindows } from "./text-windows.js";
-
-/** That of llama.cpp's tool. */
-const DEFAULT_CONTEXT = 512;
 
 export interface PerplexityOptions extends ExecutionOptions {
   textPath: string;
@@ -48,25 +43,26 @@ export interface PerplexityWatch {
   signal: AbortSignal;
   entries?: ExecutorEntries;
   /** The thread that tokenizes. */
-  encoderEntry?: URL;
+  encoderEntry?: URL | undefined;
 }
 
 /** @throws ThermoclineError, or the signal's reason */
 export async function runPerplexity(
   options: PerplexityOptions,
-  { onStage, signal, entries = BUILT_ENTRIES, encoderEntry }: PerplexityWatch,
+  watch: PerplexityWatch,
 ): Promise<PerplexityReport> {
+  const { onStage, signal, entries = BUILT_ENTRIES } = watch;
   const model = await openModel(options);
   const limits = limitsOf(model, options);
-  const windows = await windowsOf(model, options, limits.contextLength, { onStage, signal, encoderEntry });
-  const profile = await loadProfile(model.path, model.shape);
+  const windows = await windowsOf(model, options, limits.contextLength, watch);
+  const profile = await loadProfile(model);
   const log = createLog("perplexity", options.logLevel);
   const onState = (state: GroupState) => {
     if (state.kind === "loading") onStage(state);
     else if (state.kind === "recovering") log.error({ reason: state.reason }, "recovering");
   };
   const executors = { model, options, limits, profile, entries, log, onState, signal };
-  const measurement = await withExecutors(executors, (group) =>
+  const measurement = await withExecutors({ ...executors, observation: "none" }, (group) =>
     measurePerplexity(group, {
       windows,
       shape: model.shape,
@@ -79,38 +75,28 @@ export async function runPerplexity(
   return { model, contextLength: limits.contextLength, windows: windows.length, ...measurement };
 }
 
-/** One window at a time, with room for the logits of all rows of a step. */
+/** With room for the logits of all rows of a step. */
 function limitsOf(model: Model, { contextLength }: PerplexityOptions): StepLimits {
-  const limits = limitsFor(model, {
-    slots: 1,
-    contextLength: contextLength ?? Math.min(model.trainedContextLength, DEFAULT_CONTEXT),
-  });
+  const limits = readingLimits(model, contextLength);
   return { ...limits, maxLogitRows: limits.maxRows };
 }
 
-async function windowsOf(
+function windowsOf(
   model: Model,
   { textPath, chunks }: PerplexityOptions,
   contextLength: number,
-  {
-    onStage,
-    signal,
-    encoderEntry,
-  }: Pick<PerplexityWatch, "onStage" | "signal"> & { encoderEntry: URL | undefined },
+  { onStage, signal, encoderEntry }: Pick<PerplexityWatch, "onStage" | "signal" | "encoderEntry">,
 ): Promise<number[][]> {
-  const tokenizer = loadTokenizer(model.file);
-  const encoder = new Encoder(tokenizer, model, encoderEntry);
-  try {
-    return await textWindows({
+  return withEncoder(model, encoderEntry, (texts) =>
+    textWindows({
+      ...texts,
       path: textPath,
-      tokenizer,
-      encoder,
       contextLength,
       most: chunks,
+      rest: "dropped",
+      limitOption: (windows) => `--chunks ${windows}`,
       onTokenizing: (characters) => onStage({ kind: "tokenizing", characters }),
       signal,
-    });
-  } finally {
-    await encoder.close();
-  }
+    }),
+  );
 }

@@ -187,7 +187,7 @@ describe("the model", () => {
   test("says over JSON where its neurons are", async () => {
     const placement = (await post("GetPlacement", {})) as Record<string, unknown>;
     expect(placement).toMatchObject({
-      policy: "in-order",
+      policy: "profile",
       executors: [
         {
           name: "gpu-executor",

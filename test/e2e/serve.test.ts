@@ -117,7 +117,7 @@ describe("what is started", () => {
     expect([count("gpu-executor"), count("cpu-executor")]).toEqual([1, 3]);
     const { service } = connect(address);
     const placement = await service.unary("getPlacement", {}, { deadlineMs: 5000, signal: null });
-    expect(placement.policy).toBe("in-order");
+    expect(placement.policy).toBe("profile");
     expect(placement.executors.map(({ name, kind, device }) => ({ name, kind, device }))).toEqual([
       { name: "gpu-executor", kind: ExecutorKind.GPU, device: "host" },
       { name: "cpu-executor-0", kind: ExecutorKind.CPU, device: "cpu" },

@@ -9,9 +9,9 @@ import { bundledModelPath } from "../../coordinator/model/bundled.js";
 import { loadModel } from "../../coordinator/model/load-model.js";
 import type { Model } from "../../coordinator/model/model.js";
 import { loadTokenizer } from "../../coordinator/model/tokenizer/load-tokenizer.js";
-import { LiveFirings } from "../../coordinator/placement/live-firings.js";
 import { place } from "../../coordinator/placement/place.js";
 import { type ExchangeRound, RePlacement } from "../../coordinator/placement/re-placement.js";
+import { LIVE_DEFAULTS, LiveRecorder } from "../../coordinator/profile/live-recorder.js";
 import { Batcher } from "../../coordinator/schedule/batcher.js";
 import { NOOP_OBSERVER } from "../../coordinator/telemetry/noop.js";
 import { FIELD, field, RECORD_WIDTH } from "../../coordinator/telemetry/timing-records.js";
@@ -194,13 +194,14 @@ describe("by live counts", () => {
       plan: (executors) => place(model, executors, limits, null),
     });
     await group.open();
-    const firings = new LiveFirings(group, model.shape);
-    const batcher = new Batcher(firings, loadTokenizer(model.file), NOOP_OBSERVER);
+    const onError = (error: unknown) => expect.fail(String(error));
+    const recorder = new LiveRecorder(group, model.shape, { ...LIVE_DEFAULTS, onError });
+    const batcher = new Batcher(recorder, loadTokenizer(model.file), NOOP_OBSERVER);
     const rounds: ExchangeRound[] = [];
     const rePlacement = new RePlacement({
       model,
       executors: group,
-      firings,
+      firings: () => recorder.next(),
       onRound: (round) => rounds.push(round),
       log: SILENT,
       intervalMs: 0,

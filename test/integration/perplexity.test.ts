@@ -14,8 +14,8 @@ import {
   type PerplexityStage,
   runPerplexity,
 } from "../../coordinator/perplexity/run.js";
-import { cutWindows } from "../../coordinator/perplexity/windows.js";
 import type { StepRunner } from "../../coordinator/schedule/step.js";
+import { cutWindows } from "../../coordinator/text/windows.js";
 import type { Schedule } from "../../native/index.js";
 import { forward } from "../oracle/forward.js";
 import { readOracleModel } from "../oracle/model.js";

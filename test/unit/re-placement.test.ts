@@ -53,7 +53,7 @@ function start(owners: number[], firings: number[], mostBytes = 1 << 20) {
   const rePlacement = new RePlacement({
     model,
     executors,
-    firings: { take: () => Promise.resolve([firings]) },
+    firings: () => Promise.resolve([firings]),
     onRound: (round) => rounds.push(round),
     log: pino({ level: "debug" }, { write: (line) => logged.push(JSON.parse(line)) }),
     intervalMs: 0,

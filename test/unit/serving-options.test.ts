@@ -29,6 +29,7 @@ test("nothing given: the bundled model, whatever device there is, one CPU execut
     executorAddresses: [],
     otlpEndpoint: null,
     traceRatio: 1,
+    liveProfile: null,
   });
 });
 
@@ -57,6 +58,7 @@ test("everything given", () => {
     executorAddresses: [],
     otlpEndpoint: "http://127.0.0.1:4317",
     traceRatio: 0.25,
+    liveProfile: null,
   });
 });
 

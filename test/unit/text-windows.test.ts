@@ -6,8 +6,8 @@ import { bundledModelPath } from "../../coordinator/model/bundled.js";
 import { readGguf } from "../../coordinator/model/gguf.js";
 import type { EncodeOrder } from "../../coordinator/model/tokenizer/encoder.js";
 import { loadTokenizer } from "../../coordinator/model/tokenizer/load-tokenizer.js";
-import { TextFile } from "../../coordinator/perplexity/text-file.js";
-import { type TextWindowsOptions, textWindows } from "../../coordinator/perplexity/text-windows.js";
+import { TextFile } from "../../coordinator/text/text-file.js";
+import { type TextWindowsOptions, textWindows } from "../../coordinator/text/text-windows.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
 
 const folder = temporaryFolder();
@@ -34,6 +34,8 @@ async function windowsOf(path: string, given: Partial<TextWindowsOptions> = {}) 
     encoder,
     contextLength: 16,
     most: null,
+    rest: "dropped",
+    limitOption: (windows) => `--chunks ${windows}`,
     onTokenizing: (characters) => lengths.push(characters),
     signal: never,
     ...given,
@@ -77,6 +79,22 @@ describe("windows", () => {
     const { windows } = await windowsOf(fileOf(STORY.repeat(3)));
     expect(windows.length).toBeGreaterThan(2);
     expect(windows.map(([first]) => first)).toEqual(windows.map(() => tokenizer.bos));
+  });
+
+  test("what is left at the end is one, where that is asked for", async () => {
+    const path = fileOf(STORY);
+    const tokens = tokenizer.encode(STORY.trimEnd(), true, false);
+    const [bos = -1] = tokens;
+    const { windows } = await windowsOf(path, { rest: "kept" });
+    expect(windows.slice(0, -1)).toEqual((await windowsOf(path)).windows);
+    expect(windows.at(-1)).toEqual([bos, ...tokens.slice(16 * (windows.length - 1) + 1)]);
+    const short = fileOf("Once upon a time\n");
+    expect((await windowsOf(short, { rest: "kept" })).windows).toEqual([
+      tokenizer.encode("Once upon a time", true, false),
+    ]);
+    await expect(windowsOf(fileOf("\n"), { rest: "kept" })).rejects.toThrow(
+      /has 1 tokens, and a window takes 2; give a longer text$/,
+    );
   });
 
   test("special tokens written out are text", async () => {
@@ -160,7 +178,7 @@ describe("refuses", () => {
   test("more text than can be tokenized at once, unless less is asked for", async () => {
     const path = fileOf(STORY.repeat(45_000));
     const message =
-      /^FILE: what is to be read is longer than 8388608 characters; give less with --chunks, such as --chunks 2048/;
+      /^FILE: what is to be read is longer than 8388608 characters; give less, such as with --chunks 2048, or cut/;
     const encoder = { encode: async () => [1, 2, 3] };
     const given = { contextLength: 512, encoder };
     expect(await refusal(path, given)).toEqual({

@@ -1,4 +1,5 @@
 /** A text file that is read as far as is needed, and checked to be UTF-8. */
+import { createHash } from "node:crypto";
 import { createReadStream, type ReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { isErrno } from "../../proto/errno.js";
@@ -15,10 +16,10 @@ export class TextFile {
 
   private constructor(
     private readonly path: string,
-    signal: AbortSignal,
+    stream: ReadStream,
   ) {
-    this.stream = createReadStream(path, { signal });
-    this.chunks = this.stream[Symbol.asyncIterator]();
+    this.stream = stream;
+    this.chunks = stream[Symbol.asyncIterator]();
   }
 
   /**
@@ -26,13 +27,7 @@ export class TextFile {
    * @throws ThermoclineError NOT_FOUND, INVALID_ARGUMENT (a folder), FAILED_PRECONDITION (it cannot be read)
    */
   static async open(path: string, signal: AbortSignal): Promise<TextFile> {
-    const found = await stat(path).catch((error: unknown) => {
-      throw unreadable(path, error);
-    });
-    if (found.isDirectory()) {
-      throw new ThermoclineError("INVALID_ARGUMENT", `${path}: is a folder; give a text file`);
-    }
-    return new TextFile(path, signal);
+    return new TextFile(path, await openStream(path, signal));
   }
 
   /**
@@ -75,8 +70,35 @@ export class TextFile {
   }
 }
 
+/**
+ * By which a text is known again, wherever it lies.
+ *
+ * @returns the SHA-256 of its bytes, hexadecimal
+ * @throws ThermoclineError as {@link TextFile.open} does, or the signal's reason
+ */
+export async function textDigest(path: string, signal: AbortSignal): Promise<string> {
+  const hash = createHash("sha256");
+  try {
+    for await (const chunk of await openStream(path, signal)) hash.update(chunk as Buffer);
+  } catch (error) {
+    throw signal.aborted ? signal.reason : unreadable(path, error);
+  }
+  return hash.digest("hex");
+}
+
+async function openStream(path: string, signal: AbortSignal): Promise<ReadStream> {
+  const found = await stat(path).catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
+  if (found.isDirectory()) {
+    throw new ThermoclineError("INVALID_ARGUMENT", `${path}: is a folder; give a text file`);
+  }
+  return createReadStream(path, { signal });
+}
+
 function unreadable(path: string, error: unknown): unknown {
-  if (error instanceof Error && error.name === "AbortError") return error;
+  if (error instanceof ThermoclineError || (error instanceof Error && error.name === "AbortError"))
+    return error;
   if (isErrno(error, "ENOENT") || isErrno(error, "ENOTDIR")) {
     return new ThermoclineError("NOT_FOUND", `${path}: there is no such file; check the path`, {
       cause: error,

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { cutWindows, firstScored, LEAST_CONTEXT } from "../../coordinator/perplexity/windows.js";
+import { cutWindows } from "../../coordinator/text/windows.js";
 
 const BOS = 1;
 const tokens = [BOS, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
@@ -20,8 +20,13 @@ test("a model without such a token sees the text's own", () => {
   ]);
 });
 
-test("as many tokens of a window are scored as in llama.cpp: n - n/2 - 1", () => {
-  const scored = (length: number) => length - firstScored(length);
-  expect([512, 16, 5, 4, LEAST_CONTEXT].map(scored)).toEqual([255, 7, 2, 1, 1]);
-  expect(scored(LEAST_CONTEXT - 1)).toBe(0);
+test("the rest is a window where that is asked for, if anything of the text is left in it", () => {
+  expect(cutWindows(tokens, 4, BOS, "kept")).toEqual([
+    [BOS, 10, 11, 12],
+    [BOS, 14, 15, 16],
+    [BOS, 18, 19],
+  ]);
+  expect(cutWindows(tokens, 5, BOS, "kept")).toEqual(cutWindows(tokens, 5, BOS));
+  expect(cutWindows(tokens, 100, BOS, "kept")).toEqual([tokens]);
+  expect(cutWindows([BOS], 100, BOS, "kept")).toEqual([]);
 });
