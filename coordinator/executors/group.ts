@@ -18,7 +18,7 @@ import { type ExecutorInfo, type ExecutorSource, Member } from "./member.js";
 import { createRuntimeFolder, removeRuntimeFolder } from "./runtime-folder.js";
 
 /** Decides who computes what, knowing the executors in their order. The same executors must give the same schedule. */
-export type Planner = (executors: readonly ExecutorInfo[]) => Schedule;
+export type Planner = (executors: readonly ExecutorInfo[]) => Schedule | Promise<Schedule>;
 
 export interface GroupOptions {
   /** Names such as "gpu" and "cpu-1"; unique. */
@@ -213,7 +213,8 @@ export class ExecutorGroup implements StepRunner {
       if (this.closed.signal.aborted) onClosed();
       await this.discardArena();
       const infos = await allOrAbort(this.members, attempt, (member) => member.join(attempt.signal, waitMs));
-      const schedule = this.schedule(infos);
+      const schedule = await this.schedule(infos);
+      attempt.signal.throwIfAborted();
       const { arena, executors } = await loadAll(this.members, infos, attempt, {
         model,
         limits,
@@ -234,7 +235,7 @@ export class ExecutorGroup implements StepRunner {
   }
 
   /** The same executors, restarted, get the schedule they had: planning may take long, and weights stay this way. */
-  private schedule(infos: readonly ExecutorInfo[]): Schedule {
+  private async schedule(infos: readonly ExecutorInfo[]): Promise<Schedule> {
     const known = this.placed?.executors;
     const isKnown = infos.every(({ kind, device, budgetBytes, threads }, index) => {
       const before = known?.[index];

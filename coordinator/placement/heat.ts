@@ -19,6 +19,8 @@ export interface LayerHeat {
   sizes: number[];
   /** Expected active neurons of each group, per token. */
   active: number[];
+  /** Neurons of each group whose part of the down-projection is expected to be read: with blocks, all of an active one. */
+  downRead: number[];
 }
 
 export interface Heat {
@@ -56,7 +58,7 @@ export function heatOf(
   return {
     groupSize: size,
     layers: Array.from({ length: layers }, (_, layer) =>
-      layerHeat(rates(layer), profile?.counts[layer], unit, size),
+      layerHeat(rates(layer), profile?.counts[layer], { unit, size }),
     ),
     source: profile === null || activation === "silu" ? "uniform" : "profile",
   };
@@ -66,8 +68,7 @@ export function heatOf(
 function layerHeat(
   rates: Float64Array,
   counts: Float32Array | undefined,
-  unit: number,
-  size: number,
+  { unit, size }: { unit: number; size: number },
 ): LayerHeat {
   const ff = rates.length;
   const units = Math.ceil(ff / unit);
@@ -92,10 +93,23 @@ function layerHeat(
   }
   const sizes: number[] = [];
   const active: number[] = [];
+  const downRead: number[] = [];
   for (let first = 0; first < ff; first += size) {
     const members = order.subarray(first, first + size);
     sizes.push(members.length);
     active.push(members.reduce((total, neuron) => total + (rates[neuron] ?? 0), 0));
+    downRead.push(expectedRead(members, rates, unit));
   }
-  return { order, sizes, active };
+  return { order, sizes, active, downRead };
+}
+
+/** Neurons in blocks of which at least one member fires, as if they fired independently of each other. */
+function expectedRead(members: Uint32Array, rates: Float64Array, block: number): number {
+  let read = 0;
+  for (let first = 0; first < members.length; first += block) {
+    const together = members.subarray(first, first + block);
+    const silent = together.reduce((product, neuron) => product * (1 - (rates[neuron] ?? 0)), 1);
+    read += together.length * (1 - silent);
+  }
+  return read;
 }

@@ -181,15 +181,15 @@ function read(
   modes: readonly Mode[],
   values: ReadonlyMap<string, number>,
 ): Choice {
-  const valueOf = ({ variable }: { variable: string }) => values.get(variable) ?? 0;
+  const amount = ({ variable }: { variable: string }) => values.get(variable) ?? 0;
   const layers = problem.layers.map((_, layer): LayerChoice => {
     const mode = modes
       .filter((candidate) => candidate.layer === layer)
-      .reduce((a, b) => (valueOf(b) > valueOf(a) ? b : a));
-    const groups = mode.pieces.reduce((total, piece) => total + valueOf(piece), mode.hot);
+      .reduce((a, b) => (amount(b) > amount(a) ? b : a));
+    const groups = mode.pieces.reduce((total, piece) => total + amount(piece), mode.hot);
     return { owner: mode.owner, hot: Math.floor(groups + 1e-6) };
   });
-  return { layers, head: valueOf({ variable: "hg" }) > 0.5 ? "gpu" : "cpu" };
+  return { layers, head: amount({ variable: "hg" }) > 0.5 ? "gpu" : "cpu" };
 }
 
 function onGpu(modes: readonly Mode[], layer: number): string[] {
