@@ -9,6 +9,7 @@ import { doctorCommand } from "./cli/doctor.js";
 import { generateCommand } from "./cli/generate.js";
 import { inspectCommand } from "./cli/inspect.js";
 import { perplexityCommand } from "./cli/perplexity.js";
+import { planCommand } from "./cli/plan.js";
 import { quantizeCommand } from "./cli/quantize.js";
 import { serveCommand } from "./cli/serve.js";
 import { Interrupted } from "./cli/signals.js";
@@ -32,6 +33,7 @@ for (const command of [
   serveCommand(),
   generateCommand(),
   perplexityCommand(),
+  planCommand(),
   convertCommand(),
   quantizeCommand(),
   synthCommand(),
