@@ -6,7 +6,7 @@ import { chooseDevice, planExecutors } from "./executors/spawn-plan.js";
 import { measureMachine } from "./measure-machine.js";
 import type { Model } from "./model/model.js";
 import { loadMachine } from "./placement/machine.js";
-import { type Placed, type PlaceInputs, place } from "./placement/place.js";
+import { type Placed, type PlaceInputs, type PlaceOptions, place } from "./placement/place.js";
 import { cacheFolder, type KnownMachine, PlanCache } from "./placement/plan-cache.js";
 import { machineKey, placeCached } from "./placement/planner.js";
 import { loadProfile, type Profile } from "./placement/profile.js";
@@ -46,8 +46,8 @@ export interface PlanWatch {
   warn: (line: string) => void;
   signal: AbortSignal;
   entries?: ExecutorEntries;
-  /** The solver's thread. */
-  solverEntry?: URL;
+  /** Runs the solver. */
+  run?: PlaceOptions["run"];
   cacheFolder?: string;
 }
 
@@ -65,9 +65,9 @@ export async function runPlan(options: PlanOptions, watch: PlanWatch): Promise<P
       : await describedMachine(options.machine, options);
   const { groupSize, position } = options;
   const inputs: PlaceInputs = { model, executors, sizes, profile, ...known, groupSize, position };
-  const entry = watch.solverEntry === undefined ? {} : { entry: watch.solverEntry };
+  const run = watch.run === undefined ? {} : { run: watch.run };
   onStage("solving for the placement");
-  const placed = await placeCached(inputs, cache, { limitMs: SOLVER_LIMIT_MS, signal, ...entry });
+  const placed = await placeCached(inputs, cache, { limitMs: SOLVER_LIMIT_MS, signal, ...run });
   onStage("comparing with larger budgets");
   const larger = await withLargerBudgets(inputs, signal);
   return {

@@ -18,7 +18,7 @@ import { allCold, type Choice, type PlacementProblem, type Prediction, predict, 
 import type { Profile } from "./profile.js";
 import { allHot, needsOf, type PlacementExecutor, scheduleOf } from "./schedule.js";
 import type { ServingSizes } from "./sizes.js";
-import { type Solution, solve } from "./solve.js";
+import { type Solution, type SolveOptions, solve } from "./solve.js";
 
 export const DEFAULT_GROUP_SIZE = 64;
 
@@ -36,13 +36,7 @@ export interface PlaceInputs {
   position: number | null;
 }
 
-export interface PlaceOptions {
-  /** Longest time for the solver; 0 leaves it out. */
-  limitMs: number;
-  signal: AbortSignal | null;
-  /** The solver's thread. */
-  entry?: URL;
-}
+export type PlaceOptions = SolveOptions;
 
 /** A decision, with what it goes by. */
 export interface Placed {

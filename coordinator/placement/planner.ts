@@ -11,6 +11,7 @@ import { predict } from "./problem.js";
 import type { Profile } from "./profile.js";
 import type { PlacementExecutor } from "./schedule.js";
 import type { ServingSizes } from "./sizes.js";
+import type { SolveOptions } from "./solve.js";
 
 /** Longest time that a start waits for the solver. */
 const SOLVER_LIMIT_MS = 2000;
@@ -24,14 +25,14 @@ export interface PlannerOptions {
   /** Null keeps nothing. */
   cacheFolder: string | null;
   log: { info: (line: string) => void; warn: (line: string) => void };
-  /** The solver's thread. */
-  solverEntry?: URL;
+  /** Runs the solver; see {@link SolveOptions}. */
+  run?: SolveOptions["run"];
 }
 
 /** @throws ThermoclineError as {@link place} and {@link readPlacement} do */
 export async function planFor(
   executors: readonly PlacementExecutor[],
-  { model, sizes, profile, placementPath, cacheFolder, log, solverEntry }: PlannerOptions,
+  { model, sizes, profile, placementPath, cacheFolder, log, run }: PlannerOptions,
 ): Promise<Schedule> {
   if (placementPath !== null) return readPlacement(placementPath, model, executors, sizes);
   const cache = cacheFolder === null ? null : new PlanCache(cacheFolder, (line) => log.warn(line));
@@ -45,14 +46,10 @@ export async function planFor(
   const placed = await placeCached(inputs, cache, {
     limitMs: SOLVER_LIMIT_MS,
     signal: null,
-    ...entryOf(solverEntry),
+    ...(run === undefined ? {} : { run }),
   });
   if (hasGpu) log.info(summary(placed, known.machine));
   return placed.schedule;
-}
-
-function entryOf(entry: URL | undefined): { entry?: URL } {
-  return entry === undefined ? {} : { entry };
 }
 
 /** What `thermocline plan` measured, or else an estimate. */

@@ -25,8 +25,8 @@ export interface SolveOptions {
   /** Longest time for the solver; 0 leaves it out. */
   limitMs: number;
   signal: AbortSignal | null;
-  /** The thread's compiled code. */
-  entry?: URL;
+  /** Runs a program; on a thread of its own unless given. Null when it did not end in time. */
+  run?: (order: SolveOrder) => Promise<SolveAnswer | null>;
 }
 
 export interface Solution {
@@ -75,7 +75,7 @@ export async function solve(problem: PlacementProblem, options: SolveOptions): P
   if (options.limitMs <= 0) return solution("left-out");
   const start = program.start(greedy.choice);
   const order = { text: program.text, start, limitS: options.limitMs / 1000, gap };
-  const answer = await onThread(order, options);
+  const answer = await (options.run ?? ((each) => onThread(each, options)))(order);
   if (answer === null) return solution("out-of-time");
   if (answer.kind === "failed") return solution("failed", answer.message);
   const outcome = answer.optimal ? "optimal" : "out-of-time";
@@ -89,12 +89,9 @@ export async function solve(problem: PlacementProblem, options: SolveOptions): P
 }
 
 /** @returns null when the thread had to be ended */
-async function onThread(
-  order: SolveOrder,
-  { limitMs, signal, entry = new URL("./solve-worker.js", import.meta.url) }: SolveOptions,
-): Promise<SolveAnswer | null> {
+async function onThread(order: SolveOrder, { limitMs, signal }: SolveOptions): Promise<SolveAnswer | null> {
   signal?.throwIfAborted();
-  const worker = new Worker(entry, { workerData: order });
+  const worker = new Worker(new URL("./solve-worker.js", import.meta.url), { workerData: order });
   let timer: NodeJS.Timeout | null = null;
   let onAbort: (() => void) | null = null;
   try {
