@@ -3,7 +3,7 @@
  * again, so that a damaged entry is passed over and a folder that cannot be written is no failure.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
 import { z } from "zod";
@@ -77,7 +77,8 @@ export class PlanCache {
       writeFileSync(next, `${JSON.stringify(entry)}\n`);
       renameSync(next, path);
     } catch (error) {
-      rmSync(next, { force: true });
+      // Nothing but what was begun here.
+      if (existsSync(next)) unlinkSync(next);
       this.warn(
         `the placement is not kept for the next start: ${error instanceof Error ? error.message : error}`,
       );
