@@ -1,6 +1,7 @@
 /** Memory of a server that has answered one request, beside what it cannot do without. */
 import type { Model } from "../coordinator/model/model.js";
-import { enginePlan, place } from "../coordinator/placement/place.js";
+import { planFor } from "../coordinator/placement/planner.js";
+import { enginePlan } from "../coordinator/placement/schedule.js";
 import { DEFAULT_SLOTS, limitsFor } from "../coordinator/serving-defaults.js";
 import { memoryNeeds } from "../native/index.js";
 import { type BenchmarkContext, type Figure, singleFigure } from "./benchmark.js";
@@ -18,7 +19,11 @@ export async function ownMemory(
   prompt: readonly number[],
 ): Promise<Figure[]> {
   const limits = limitsFor(model, { slots: DEFAULT_SLOTS, contextLength: null });
-  const schedule = place(model, [{ kind: "cpu", budgetBytes: 0, threads: context.threads }], limits, null);
+  const placed = [{ kind: "cpu", device: "cpu", budgetBytes: 0, threads: context.threads }] as const;
+  const schedule = await planFor(placed, {
+    ...{ model, sizes: limits, profile: null, placementPath: null, cacheFolder: null },
+    log: { info: () => undefined, warn: () => undefined },
+  });
   const { kvCacheBytes } = memoryNeeds(enginePlan(model, schedule, 0, limits), {
     residency: "mapped",
     budgetBytes: 0,

@@ -9,7 +9,8 @@ import { createLog, relay } from "../coordinator/log.js";
 import { loadModel } from "../coordinator/model/load-model.js";
 import { type PredictorUse, withPredictor } from "../coordinator/model/predictor.js";
 import { loadTokenizer } from "../coordinator/model/tokenizer/load-tokenizer.js";
-import { place } from "../coordinator/placement/place.js";
+import { cacheFolder } from "../coordinator/placement/plan-cache.js";
+import { planFor } from "../coordinator/placement/planner.js";
 import { loadProfile } from "../coordinator/placement/profile.js";
 import { Batcher } from "../coordinator/schedule/batcher.js";
 import type { GenerationSummary, SamplingParams } from "../coordinator/schedule/generation.js";
@@ -117,7 +118,10 @@ export class StackUnderTest {
       executors: executorSources(device, threads, hostBudgetBytes(model, limits)),
       model,
       limits,
-      plan: (executors) => place(model, executors, limits, profile),
+      plan: (executors) =>
+        planFor(executors, {
+          ...{ model, sizes: limits, profile, placementPath: null, cacheFolder: cacheFolder(), log },
+        }),
       ...GROUP_DEFAULTS,
       log,
       onExecutorLog: (executor, line) => relay(log, executor, line),

@@ -5,7 +5,7 @@ import type { Logger } from "pino";
 import type { Activation, ExecutorKind, Observation } from "../native/index.js";
 import { parseAddress } from "../proto/address.js";
 import { formatBytes } from "../proto/units.js";
-import { ExecutorGroup, GROUP_DEFAULTS } from "./executors/group.js";
+import { ExecutorGroup, GROUP_DEFAULTS, type Planner } from "./executors/group.js";
 import type { GroupState } from "./executors/group-state.js";
 import type { ExecutorSource } from "./executors/member.js";
 import { chooseDevice, type GpuChoice, planExecutors } from "./executors/spawn-plan.js";
@@ -13,8 +13,10 @@ import { relay } from "./log.js";
 import { loadModel } from "./model/load-model.js";
 import type { Model } from "./model/model.js";
 import { type PredictorUse, withPredictor } from "./model/predictor.js";
-import { place, type ServingSizes } from "./placement/place.js";
+import { cacheFolder } from "./placement/plan-cache.js";
+import { planFor } from "./placement/planner.js";
 import type { Profile } from "./placement/profile.js";
+import type { ServingSizes } from "./placement/sizes.js";
 import type { StepLimits } from "./schedule/step.js";
 import { hostBudgetBytes } from "./serving-defaults.js";
 
@@ -38,6 +40,8 @@ export interface ExecutorOptions {
   threads: number | null;
   /** Whether CPU executors copy weights into a faster layout, or compute from the model file's pages. */
   repack: boolean;
+  /** A placement that `thermocline plan --save` wrote; null plans. */
+  placementPath: string | null;
   /** Executors that others started; when there are any, none is spawned. */
   executorAddresses: readonly string[];
 }
@@ -88,6 +92,19 @@ export function executorSources(
   }));
 }
 
+/** How executors of these options are told who computes what. */
+export function plannerFor({
+  model,
+  options,
+  limits,
+  profile,
+  log,
+}: Pick<PrivateExecutors, "model" | "options" | "limits" | "profile" | "log">): Planner {
+  const { placementPath } = options;
+  const planner = { model, sizes: limits, profile, placementPath, cacheFolder: cacheFolder(), log };
+  return (executors) => planFor(executors, planner);
+}
+
 /** Prompt rows of a large model take minutes on a slow machine, and whoever waits can interrupt. */
 const STEP_TIMEOUT_MS = 3_600_000;
 
@@ -103,6 +120,8 @@ export interface PrivateExecutors {
   onState: (state: GroupState) => void;
   /** Closes the executors at once when aborted: what runs on them is rejected. */
   signal: AbortSignal | null;
+  /** Instead of {@link plannerFor}. */
+  plan?: Planner;
 }
 
 /**
@@ -111,7 +130,7 @@ export interface PrivateExecutors {
  * @throws ThermoclineError as executors do, or what `work` throws
  */
 export async function withExecutors<T>(
-  { model, options, limits, profile, observation, entries, log, onState, signal }: PrivateExecutors,
+  { model, options, limits, profile, observation, entries, log, onState, signal, plan }: PrivateExecutors,
   work: (group: ExecutorGroup) => Promise<T>,
 ): Promise<T> {
   signal?.throwIfAborted();
@@ -122,7 +141,7 @@ export async function withExecutors<T>(
     model,
     limits,
     observation,
-    plan: (executors) => place(model, executors, limits, profile),
+    plan: plan ?? plannerFor({ model, options, limits, profile, log }),
     log,
     onExecutorLog: (executor, line) => relay(log, executor, line),
     onState,

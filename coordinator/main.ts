@@ -9,6 +9,7 @@ import { doctorCommand } from "./cli/doctor.js";
 import { generateCommand } from "./cli/generate.js";
 import { inspectCommand } from "./cli/inspect.js";
 import { perplexityCommand } from "./cli/perplexity.js";
+import { planCommand } from "./cli/plan.js";
 import { profileCommand } from "./cli/profile.js";
 import { quantizeCommand } from "./cli/quantize.js";
 import { serveCommand } from "./cli/serve.js";
@@ -33,6 +34,7 @@ for (const command of [
   serveCommand(),
   generateCommand(),
   perplexityCommand(),
+  planCommand(),
   profileCommand(),
   convertCommand(),
   quantizeCommand(),

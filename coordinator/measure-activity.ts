@@ -80,6 +80,7 @@ async function run(
     cpuExecutors: 1,
     threads: null,
     repack: true,
+    placementPath: null,
     executorAddresses: [],
   };
   const log = createLog("measure", "warn");

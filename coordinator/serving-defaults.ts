@@ -1,7 +1,8 @@
 /** What a server does with options nobody gave; the benchmarks run with the same. */
 import { ThermoclineError } from "../proto/errors.js";
 import type { Model } from "./model/model.js";
-import { type ServingSizes, wholeModelBytes } from "./placement/place.js";
+import { wholeModelBytes } from "./placement/place.js";
+import type { ServingSizes } from "./placement/sizes.js";
 import type { StepLimits } from "./schedule/step.js";
 
 export const DEFAULT_SLOTS = 4;

@@ -5,13 +5,12 @@ import { type Address, formatAddress } from "../proto/address.js";
 import type { ThermoclineError } from "../proto/errors.js";
 import { formatBytes } from "../proto/units.js";
 import { type PublicServer, startServer } from "./api/server.js";
-import { type ExecutionOptions, executorSources, openModel } from "./execution.js";
+import { type ExecutionOptions, executorSources, openModel, plannerFor } from "./execution.js";
 import { ExecutorGroup, GROUP_DEFAULTS } from "./executors/group.js";
 import type { GroupState } from "./executors/group-state.js";
 import { relay } from "./log.js";
 import { Encoder } from "./model/tokenizer/encoder.js";
 import { loadTokenizer } from "./model/tokenizer/load-tokenizer.js";
-import { place } from "./placement/place.js";
 import { loadProfile } from "./placement/profile.js";
 import { fixedBecause, NOTHING_MOVES, RE_PLACEMENT_DEFAULTS, RePlacement } from "./placement/re-placement.js";
 import { LiveProfile } from "./profile/live-profile.js";
@@ -85,7 +84,7 @@ export async function startStack(
     executors,
     model,
     limits,
-    plan: (infos) => place(model, infos, limits, profile),
+    plan: plannerFor({ model, options, limits, profile, log }),
     ...GROUP_DEFAULTS,
     observation: counts ? "counts" : "none",
     log,

@@ -1,4 +1,5 @@
 /** The options that decide what is computed and on what, and those of a stack that serves it. */
+import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { z } from "zod";
 import { ThermoclineError } from "../../proto/errors.js";
@@ -30,6 +31,7 @@ function addExecutorOptions(command: Command): Command {
     .option("--vram-budget <size>", "GPU memory to use, such as 8GiB (default for host: half of the model)")
     .option("--cpu-executors <n>", "CPU executor processes", "1")
     .option("--threads <n>", "threads of all executors together (default: one a core)")
+    .option("--placement <file>", "follows a placement that `thermocline plan --save` wrote (default: plans)")
     .option("--no-repack", "computes from the model file's pages instead of a faster copy in memory");
 }
 
@@ -82,6 +84,7 @@ export const EXECUTION_SCHEMA = {
   vramBudget: z.string().nullable().default(null),
   cpuExecutors: whole("--cpu-executors", 1, 64),
   threads: whole("--threads", 1, 1024).nullable().default(null),
+  placement: z.string().nullable().default(null),
   repack: z.boolean().default(true),
 };
 
@@ -136,6 +139,7 @@ export function executionOptions(
     cpuExecutors: options.cpuExecutors,
     threads: options.threads,
     repack: options.repack,
+    placementPath: options.placement === null ? null : resolve(options.placement),
     executorAddresses: [],
   };
 }

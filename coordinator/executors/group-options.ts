@@ -7,7 +7,7 @@ import type { LoadedExecutor, ModelFile } from "./load.js";
 import type { ExecutorInfo, ExecutorSource } from "./member.js";
 
 /** Decides who computes what, knowing the executors in their order. The same executors must give the same schedule. */
-export type Planner = (executors: readonly ExecutorInfo[]) => Schedule;
+export type Planner = (executors: readonly ExecutorInfo[]) => Schedule | Promise<Schedule>;
 
 export interface GroupOptions {
   /** Names such as "gpu" and "cpu-1"; unique. */

@@ -224,7 +224,8 @@ export class ExecutorGroup implements StepRunner {
       if (this.closed.signal.aborted) onClosed();
       await this.discardArena();
       const infos = await allOrAbort(this.members, attempt, (member) => member.join(attempt.signal, waitMs));
-      const schedule = this.schedule(infos);
+      const schedule = await this.schedule(infos);
+      attempt.signal.throwIfAborted();
       const { arena, executors } = await loadAll(this.members, infos, attempt, {
         model,
         limits,
@@ -246,7 +247,7 @@ export class ExecutorGroup implements StepRunner {
   }
 
   /** The same executors, restarted, get the schedule they had: planning may take long, and weights stay this way. */
-  private schedule(infos: readonly ExecutorInfo[]): Schedule {
+  private async schedule(infos: readonly ExecutorInfo[]): Promise<Schedule> {
     const known = this.placed?.executors;
     const isKnown = infos.every(({ kind, device, budgetBytes, threads }, index) => {
       const before = known?.[index];

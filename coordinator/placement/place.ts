@@ -1,246 +1,212 @@
 /**
- * The first placement policy: fill the GPU executor's memory budget, most valuable weights first.
- *
- * A byte on the card is worth as often as it is read. Attention and the output head are read for every token, so they
- * come first (layers from the first on, then the head); neurons follow, by their activation counts where a profile
- * gives them, else in order and equally many in every layer. Whether a choice fits is asked of `memoryNeeds`, the same
- * function by which the executor reserves its memory, so that the budget is never exceeded by a byte.
+ * Decides who computes what, so that a step takes the least predicted time and the GPU executor's memory is never
+ * exceeded by a byte: what is solved for goes by sums of parts, and whether it fits is asked of the function by which
+ * the executor reserves its memory.
  */
-import {
-  type EngineOptions,
-  type EnginePlan,
-  type ExecutorKind,
-  type MemoryNeeds,
-  memoryNeeds,
-  type Schedule,
-} from "../../native/index.js";
+import type { MemoryNeeds, Schedule } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
 import { formatBytes } from "../../proto/units.js";
 import type { Model } from "../model/model.js";
-import { WEIGHT_TYPES } from "../model/tensor-types.js";
+import { toProblem } from "./cost-model.js";
+import { costTable } from "./cost-table.js";
+import { fill, shrink } from "./fill.js";
+import { type Footprint, footprintOf, totalBytes } from "./footprint.js";
+import { placeGreedily } from "./greedy.js";
+import { type Heat, heatOf } from "./heat.js";
+import type { PlacementMachine } from "./machine.js";
+import { allCold, type Choice, type PlacementProblem, type Prediction, predict, stepS } from "./problem.js";
 import type { Profile } from "./profile.js";
+import { allHot, needsOf, type PlacementExecutor, scheduleOf } from "./schedule.js";
+import type { ServingSizes } from "./sizes.js";
+import { type Solution, type SolveOptions, solve } from "./solve.js";
 
-/** What placement has to know of an executor. */
-export interface PlacementExecutor {
-  kind: ExecutorKind;
-  /** Bytes for weights, KV cache and scratch; 0 means no limit. */
-  budgetBytes: number;
-  /** Scratch grows with them. */
-  threads: number;
+export const DEFAULT_GROUP_SIZE = 64;
+
+export interface PlaceInputs {
+  model: Model;
+  /** At most one of kind `gpu`. */
+  executors: readonly PlacementExecutor[];
+  sizes: ServingSizes;
+  profile: Profile | null;
+  machine: PlacementMachine;
+  /** The share of neurons that fire, where no profile tells each one's; 1 where it is not known. */
+  uniformShare: number;
+  groupSize: number;
+  /** Positions before the token whose time counts; null takes half of the context. */
+  position: number | null;
 }
 
-/** Sizes every executor's KV cache and scratch follow from. */
-export interface ServingSizes {
-  slots: number;
-  contextLength: number;
-  maxRows: number;
+export type PlaceOptions = SolveOptions;
+
+/** A decision, with what it goes by. */
+export interface Placed {
+  schedule: Schedule;
+  choice: Choice;
+  heat: Heat;
+  problem: PlacementProblem;
+  prediction: Prediction;
+  /** How it was found; null where there was nothing to decide. */
+  solution: Omit<Solution, "choice"> | null;
+  /** Of the GPU executor; null without one. */
+  needs: MemoryNeeds | null;
 }
 
-/** Engines divide the neurons of a down-projection stored one row an output by blocks of at least this many. */
-const LEAST_NEURONS_PER_BLOCK = 32;
-
-/** What the engine of one executor is told. */
-export function enginePlan(
-  model: Model,
-  schedule: Schedule,
-  executor: number,
-  sizes: ServingSizes,
-): EnginePlan {
-  return {
-    modelPath: model.path,
-    modelBytes: model.fileBytes,
-    shape: model.shape,
-    tensors: model.tensors,
-    schedule,
-    executor,
-    ...sizes,
-  };
-}
-
-function resident(threads: number): EngineOptions {
-  return { residency: "resident", budgetBytes: 0, threads, pinTo: [], instructionSet: null };
-}
+/** Rounds in which what is solved for and what the executor reserves come together. */
+const ROUNDS = 6;
 
 /**
- * Decides who computes what.
+ * The same inputs give the same placement, unless the solver runs out of time.
  *
- * @param executors at most one of kind `gpu`
- * @throws ThermoclineError RESOURCE_EXHAUSTED when the GPU executor's budget does not hold even one layer's attention
+ * @throws ThermoclineError RESOURCE_EXHAUSTED when the GPU executor's budget holds no part of the model, or not all of
+ *   it and there is no CPU executor; UNIMPLEMENTED for several GPU executors; the signal's reason
  */
-export function place(
-  model: Model,
-  executors: readonly PlacementExecutor[],
-  sizes: ServingSizes,
-  profile: Profile | null,
-): Schedule {
-  const gpu = executors.findIndex((executor) => executor.kind === "gpu");
-  const cpus = executors.flatMap((executor, index) => (executor.kind === "cpu" ? [index] : []));
-  if (executors.filter((executor) => executor.kind === "gpu").length > 1) {
-    throw new ThermoclineError(
-      "UNIMPLEMENTED",
-      "placement over several GPU executors is not there yet: give one",
-    );
-  }
-  if (gpu < 0) return scheduleFor(model, executors, cpus, noHotNeurons(model));
-  const hottest = rankNeurons(model, profile);
-  const options = resident(executors[gpu]?.threads ?? 1);
-  const needs = (share: GpuShare): MemoryNeeds =>
-    memoryNeeds(enginePlan(model, scheduleFor(model, executors, cpus, share), gpu, sizes), options);
-  const budget = executors[gpu]?.budgetBytes ?? 0;
-  const everything: GpuShare = {
-    gpu,
-    attentionLayers: model.shape.layers,
-    head: true,
-    hot: hotSets(model, hottest, hottest.units),
-  };
-  if (budget === 0 || total(needs(everything)) <= budget)
-    return scheduleFor(model, executors, cpus, everything);
-  if (cpus.length === 0) {
+export async function place(inputs: PlaceInputs, options: PlaceOptions): Promise<Placed> {
+  const placement = new Placement(inputs);
+  if (placement.gpu === null) return placement.placed(allCold(placement.problem), null);
+  const everything = allHot(placement.heat);
+  if (placement.cpus === 0) {
+    const bytes = placement.bytes(everything);
+    if (bytes <= placement.budgetBytes) return placement.placed(everything, null);
     throw new ThermoclineError(
       "RESOURCE_EXHAUSTED",
-      `the model needs ${formatBytes(total(needs(everything)))} on the GPU executor, whose budget is ` +
-        `${formatBytes(budget)}, and there is no CPU executor for the rest: add one or raise --vram-budget`,
+      `the model needs ${formatBytes(bytes)} on the GPU executor, whose budget is ` +
+        `${formatBytes(placement.budgetBytes)}, and there is no CPU executor for the rest: add one or raise --vram-budget`,
     );
   }
-  return scheduleFor(
-    model,
-    executors,
-    cpus,
-    fill(model, gpu, hottest, (share) => total(needs(share)), budget),
-  );
+  placement.checkLeast();
+  placement.settleScratch();
+  const { choice, ...solution } = await solve(placement.problem, options);
+  return placement.placed(placement.repaired(choice), solution);
+}
+
+/** What a choice that was made before comes to; null when it does not fit any more. */
+export function placeAs(inputs: PlaceInputs, choice: Choice): Placed | null {
+  const placement = new Placement(inputs);
+  const { layers } = placement.heat;
+  const isSound =
+    choice.layers.length === layers.length &&
+    choice.layers.every(({ hot }, index) => hot >= 0 && hot <= (layers[index]?.sizes.length ?? 0));
+  if (!isSound || placement.gpu === null || placement.cpus === 0) return null;
+  return placement.bytes(choice) <= placement.budgetBytes ? placement.placed(choice, null) : null;
+}
+
+class Placement {
+  readonly heat: Heat;
+  /** The GPU executor; null when there is none. */
+  readonly gpu: PlacementExecutor | null;
+  readonly cpus: number;
+  readonly budgetBytes: number;
+  problem: PlacementProblem;
+  private readonly gpuIndex: number;
+  private readonly footprint: Footprint;
+
+  constructor(private readonly inputs: PlaceInputs) {
+    const { model, executors, sizes, profile, machine, uniformShare, groupSize, position } = inputs;
+    const gpus = executors.filter(({ kind }) => kind === "gpu");
+    if (gpus.length > 1) {
+      throw new ThermoclineError(
+        "UNIMPLEMENTED",
+        "placement over several GPU executors is not there yet: give one",
+      );
+    }
+    this.gpu = gpus[0] ?? null;
+    this.gpuIndex = executors.findIndex(({ kind }) => kind === "gpu");
+    this.cpus = executors.length - gpus.length;
+    this.budgetBytes = this.gpu?.budgetBytes || Number.POSITIVE_INFINITY;
+    this.heat = heatOf(model, profile, groupSize, uniformShare);
+    this.footprint = footprintOf(model, sizes, this.gpu?.threads ?? 1);
+    const cpuThreads = executors.flatMap(({ kind, threads }) => (kind === "cpu" ? [threads] : []));
+    const allCpuThreads = cpuThreads.reduce((sum, threads) => sum + threads, 0);
+    this.problem = toProblem({
+      model,
+      heat: this.heat,
+      footprint: this.footprint,
+      machine,
+      budgetBytes: this.budgetBytes,
+      scratchBytes: this.footprint.scratchBytes,
+      position: position ?? Math.floor(sizes.contextLength / 2),
+      firstCpuShare: (cpuThreads[0] ?? 1) / Math.max(allCpuThreads, 1),
+      cpuExecutors: this.cpus,
+    });
+  }
+
+  /** Of the GPU executor. */
+  needs(choice: Choice): MemoryNeeds {
+    const { model, executors, sizes } = this.inputs;
+    const schedule = scheduleOf(model, this.heat, choice, executors);
+    return needsOf(model, schedule, this.gpuIndex, this.gpu?.threads ?? 1, sizes);
+  }
+
+  bytes(choice: Choice): number {
+    return totalBytes(this.needs(choice));
+  }
+
+  placed(choice: Choice, solution: Placed["solution"]): Placed {
+    const { model, executors } = this.inputs;
+    return {
+      schedule: scheduleOf(model, this.heat, choice, executors),
+      choice,
+      heat: this.heat,
+      problem: this.problem,
+      prediction: predict(this.problem, choice),
+      solution,
+      needs: this.gpu === null ? null : this.needs(choice),
+    };
+  }
+
+  /** @throws ThermoclineError RESOURCE_EXHAUSTED when nothing at all fits */
+  checkLeast(): void {
+    const none = allCold(this.problem);
+    const attention: Choice = { ...none, layers: none.layers.with(0, { owner: "gpu", hot: 0 }) };
+    const group: Choice = { ...none, layers: none.layers.with(0, { owner: "cpu", hot: 1 }) };
+    const [attentionBytes, groupBytes] = [this.bytes(attention), this.bytes(group)];
+    if (Math.min(attentionBytes, groupBytes) <= this.budgetBytes) return;
+    throw new ThermoclineError(
+      "RESOURCE_EXHAUSTED",
+      `a VRAM budget of ${formatBytes(this.budgetBytes)} is too small for this model: one layer's attention, KV cache ` +
+        `and scratch take ${formatBytes(attentionBytes)}, ${this.heat.layers[0]?.sizes[0]} neurons and scratch take ` +
+        `${formatBytes(groupBytes)}; raise --vram-budget, lower --ctx or --slots, or use --gpu off`,
+    );
+  }
+
+  /** Scratch depends on what is placed: much less than all of it where the budget is small. */
+  settleScratch(): void {
+    if (!Number.isFinite(this.budgetBytes)) return;
+    for (let round = 0; round < ROUNDS; round++) {
+      const { scratchBytes } = this.needs(placeGreedily(this.problem).choice);
+      const budgetBytes = Math.max(0, this.budgetBytes - scratchBytes);
+      if (Math.abs(budgetBytes - this.problem.budgetBytes) < budgetBytes / 1000) return;
+      this.problem = { ...this.problem, budgetBytes };
+    }
+  }
+
+  /** The choice, with what the sums of parts left over or overlooked; it fits to the byte. */
+  repaired(choice: Choice): Choice {
+    if (!Number.isFinite(this.budgetBytes)) return choice;
+    const table = costTable(this.problem);
+    let best = allCold(this.problem);
+    let next = choice;
+    for (let round = 0; round < ROUNDS; round++) {
+      const left = this.budgetBytes - this.bytes(next);
+      if (left >= 0 && stepS(this.problem, next) < stepS(this.problem, best)) best = next;
+      const used = predict(this.problem, next).gpuBytes;
+      const problem = { ...this.problem, budgetBytes: used + left };
+      const changed = left < 0 ? shrink(problem, table, next) : fill(problem, table, next);
+      if (JSON.stringify(changed) === JSON.stringify(next)) break;
+      next = changed;
+    }
+    while (this.bytes(next) > this.budgetBytes) {
+      const { gpuBytes } = predict(this.problem, next);
+      if (gpuBytes === 0) return best;
+      next = shrink({ ...this.problem, budgetBytes: gpuBytes - 1 }, table, next);
+    }
+    return stepS(this.problem, next) < stepS(this.problem, best) ? next : best;
+  }
 }
 
 /** Bytes a GPU executor of one thread would need to hold the whole model. */
 export function wholeModelBytes(model: Model, sizes: ServingSizes): number {
-  const hot = hotSets(model, rankNeurons(model, null), Number.POSITIVE_INFINITY);
-  const share: GpuShare = { gpu: 0, attentionLayers: model.shape.layers, head: true, hot };
-  const schedule = scheduleFor(model, [{ kind: "gpu", budgetBytes: 0, threads: 1 }], [], share);
-  return total(memoryNeeds(enginePlan(model, schedule, 0, sizes), resident(1)));
-}
-
-/** What the GPU executor gets. */
-interface GpuShare {
-  gpu: number;
-  /** Layers 0 to this (exclusive) have their attention and KV cache there. */
-  attentionLayers: number;
-  head: boolean;
-  /** One byte a neuron and layer: 1 when it is hot. */
-  hot: Uint8Array[];
-}
-
-function fill(
-  model: Model,
-  gpu: number,
-  hottest: RankedNeurons,
-  bytes: (share: GpuShare) => number,
-  budget: number,
-): GpuShare {
-  const share = (attentionLayers: number, head: boolean, units: number): GpuShare => ({
-    gpu,
-    attentionLayers,
-    head,
-    hot: hotSets(model, hottest, units),
-  });
-  const fits = (candidate: GpuShare) => bytes(candidate) <= budget;
-  const attentionLayers = largest(model.shape.layers, (layers) => fits(share(layers, false, 0)));
-  if (attentionLayers === 0) {
-    throw new ThermoclineError(
-      "RESOURCE_EXHAUSTED",
-      `a VRAM budget of ${formatBytes(budget)} is too small for this model: one layer's attention, KV cache and ` +
-        `scratch take ${formatBytes(bytes(share(1, false, 0)))}; raise --vram-budget, lower --ctx or --slots, or ` +
-        "use --gpu off",
-    );
-  }
-  const head = fits(share(attentionLayers, true, 0));
-  const units = largest(hottest.units, (count) => fits(share(attentionLayers, head, count)));
-  return share(attentionLayers, head, units);
-}
-
-/** The largest count from 0 to `most` for which `holds`, which is true up to some count and false from there on. */
-function largest(most: number, holds: (count: number) => boolean): number {
-  let low = 0;
-  let high = most;
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2);
-    if (holds(middle)) low = middle;
-    else high = middle - 1;
-  }
-  return low;
-}
-
-/** Units of neurons, hottest first. A unit is what can be placed alone: one neuron, or a block of them. */
-interface RankedNeurons {
-  neuronsPerUnit: number;
-  units: number;
-  /** Unit u of layer l is entry l * unitsPerLayer + u. */
-  unitsPerLayer: number;
-  order: Uint32Array;
-}
-
-/** Neurons that share blocks of a down-projection stored one row an output, in the layer with the largest blocks. */
-function neuronsPerBlock(model: Model): number {
-  const downs = model.tensors.filter(({ name }) => name.endsWith(".ffn_down.weight"));
-  return Math.max(LEAST_NEURONS_PER_BLOCK, ...downs.map(({ type }) => WEIGHT_TYPES[type].blockSize));
-}
-
-function rankNeurons(model: Model, profile: Profile | null): RankedNeurons {
-  const { layers, ff } = model.shape;
-  const neuronsPerUnit = model.downTransposed ? 1 : neuronsPerBlock(model);
-  const unitsPerLayer = Math.ceil(ff / neuronsPerUnit);
-  const units = layers * unitsPerLayer;
-  const heat = new Float64Array(units);
-  for (let layer = 0; layer < layers; layer++) {
-    const counts = profile?.counts[layer];
-    for (let unit = 0; unit < unitsPerLayer; unit++) {
-      let sum = 0;
-      const first = unit * neuronsPerUnit;
-      for (let neuron = first; neuron < Math.min(first + neuronsPerUnit, ff); neuron++)
-        sum += counts?.[neuron] ?? 0;
-      // Without counts every layer gets its first units before any layer gets later ones.
-      heat[layer * unitsPerLayer + unit] = counts === undefined ? -unit : sum;
-    }
-  }
-  const order = Uint32Array.from({ length: units }, (_, index) => index);
-  order.sort((a, b) => (heat[b] ?? 0) - (heat[a] ?? 0) || a - b);
-  return { neuronsPerUnit, units, unitsPerLayer, order };
-}
-
-function noHotNeurons(model: Model): GpuShare {
-  const hot = Array.from({ length: model.shape.layers }, () => new Uint8Array(model.shape.ff));
-  return { gpu: -1, attentionLayers: 0, head: false, hot };
-}
-
-function hotSets(model: Model, ranked: RankedNeurons, units: number): Uint8Array[] {
-  const { hot } = noHotNeurons(model);
-  for (let rank = 0; rank < Math.min(units, ranked.units); rank++) {
-    const entry = ranked.order[rank] ?? 0;
-    const first = (entry % ranked.unitsPerLayer) * ranked.neuronsPerUnit;
-    hot[Math.floor(entry / ranked.unitsPerLayer)]?.fill(1, first, first + ranked.neuronsPerUnit);
-  }
-  return hot;
-}
-
-/** Cold neurons go to the CPU executors in turn, a block at a time, so that each gets its share of every region. */
-function scheduleFor(
-  model: Model,
-  executors: readonly PlacementExecutor[],
-  cpus: readonly number[],
-  share: GpuShare,
-): Schedule {
-  const first = cpus[0] ?? share.gpu;
-  const block = neuronsPerBlock(model);
-  return {
-    executors: executors.map((executor) => executor.kind),
-    layers: share.hot.map((hot, layer) => ({
-      attention: layer < share.attentionLayers ? share.gpu : first,
-      neuronOwner: hot.map((isHot, neuron) =>
-        isHot === 1 ? share.gpu : (cpus[Math.floor(neuron / block) % cpus.length] ?? first),
-      ),
-    })),
-    head: share.head ? share.gpu : first,
-  };
-}
-
-function total(needs: MemoryNeeds): number {
-  return needs.weightBytes + needs.kvCacheBytes + needs.scratchBytes;
+  const heat = heatOf(model, null, DEFAULT_GROUP_SIZE, 1);
+  const schedule = scheduleOf(model, heat, allHot(heat), [{ kind: "gpu" }]);
+  return totalBytes(needsOf(model, schedule, 0, 1, sizes));
 }

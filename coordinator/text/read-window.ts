@@ -2,7 +2,7 @@
 import type { StepRow } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
 import type { Model } from "../model/model.js";
-import type { ServingSizes } from "../placement/place.js";
+import type { ServingSizes } from "../placement/sizes.js";
 import type { StepLimits, StepRunner } from "../schedule/step.js";
 import { limitsFor } from "../serving-defaults.js";
 

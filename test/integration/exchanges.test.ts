@@ -9,7 +9,6 @@ import { bundledModelPath } from "../../coordinator/model/bundled.js";
 import { loadModel } from "../../coordinator/model/load-model.js";
 import type { Model } from "../../coordinator/model/model.js";
 import { loadTokenizer } from "../../coordinator/model/tokenizer/load-tokenizer.js";
-import { place } from "../../coordinator/placement/place.js";
 import { type ExchangeRound, RePlacement } from "../../coordinator/placement/re-placement.js";
 import { LIVE_DEFAULTS, LiveRecorder } from "../../coordinator/profile/live-recorder.js";
 import { Batcher } from "../../coordinator/schedule/batcher.js";
@@ -30,6 +29,7 @@ import {
 } from "../support/executor-processes.js";
 import { SILENT } from "../support/fake-executor.js";
 import { collect, request } from "../support/generation.js";
+import { placement } from "../support/placements.js";
 import { writeTinyModel } from "../support/tiny-model.js";
 
 let scratch: Scratch;
@@ -187,11 +187,10 @@ describe("by live counts", () => {
   test("requests get the same tokens before, during and after", async () => {
     const model = await loadModel(bundledModelPath(), { activation: null });
     const limits = { maxRows: 64, maxLogitRows: 4, slots: 4, contextLength: 160 };
-    const budget = [...ARGS.gpu.slice(0, -1), "6MiB"];
-    group = groupOf(model, [spawned("gpu", budget), spawned("cpu")], {
+    group = groupOf(model, [spawned("gpu"), spawned("cpu")], {
       limits,
       observation: "counts",
-      plan: (executors) => place(model, executors, limits, null),
+      plan: () => placement({ layers: model.shape.layers, ff: model.shape.ff }, "half hot"),
     });
     await group.open();
     const onError = (error: unknown) => expect.fail(String(error));

@@ -49,6 +49,7 @@ const OPTIONS: PerplexityOptions = {
   cpuExecutors: 1,
   threads: 1,
   repack: true,
+  placementPath: null,
   executorAddresses: [],
   textPath,
   contextLength: CONTEXT,

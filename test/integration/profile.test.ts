@@ -35,6 +35,7 @@ const EXECUTION = {
   cpuExecutors: 1,
   threads: 1,
   repack: true,
+  placementPath: null,
   executorAddresses: [],
   contextLength: 16,
   logLevel: "warn",

@@ -22,6 +22,7 @@ test("nothing given: the bundled model, whatever device there is, one CPU execut
     vramBudgetBytes: null,
     cpuExecutors: 1,
     repack: true,
+    placementPath: null,
     threads: null,
     contextLength: null,
     slots: 4,

@@ -85,6 +85,10 @@ export class Command {
   }
 }
 
+/** What processes keep for each other beyond a sandbox: one for all of a test file, so that little is found twice. */
+const cache = mkdtempSync(join(tmpdir(), "thermocline-e2e-cache-"));
+process.on("exit", () => rmSync(cache, { recursive: true, force: true }));
+
 export class Sandbox {
   readonly path = mkdtempSync(join(tmpdir(), "thermocline-e2e-"));
   private readonly commands: Command[] = [];
@@ -95,7 +99,10 @@ export class Sandbox {
   node(script: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Command {
     const child = spawn(process.execPath, [script, ...args], {
       stdio: ["pipe", "pipe", "pipe"],
-      env: { ...process.env, THERMOCLINE_LOG_LEVEL: undefined, ...env, XDG_RUNTIME_DIR: this.path },
+      env: {
+        ...{ ...process.env, THERMOCLINE_LOG_LEVEL: undefined, XDG_CACHE_HOME: cache },
+        ...{ ...env, XDG_RUNTIME_DIR: this.path },
+      },
     });
     const command = new Command(child);
     this.commands.push(command);

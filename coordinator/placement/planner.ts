@@ -1,0 +1,136 @@
+/** How every command that runs a model gets its placement: from a file, from the cache, or solved for. */
+import type { Schedule } from "../../native/index.js";
+import type { Model } from "../model/model.js";
+import { estimateMachine } from "./estimate-machine.js";
+import { computerIdentity, kernelIdentity, modelIdentity, profileDigest } from "./identity.js";
+import type { PlacementMachine } from "./machine.js";
+import { DEFAULT_GROUP_SIZE, type Placed, type PlaceInputs, place, placeAs } from "./place.js";
+import { readPlacement } from "./placement-file.js";
+import { cacheKey, type KnownMachine, PlanCache } from "./plan-cache.js";
+import { predict } from "./problem.js";
+import type { Profile } from "./profile.js";
+import type { PlacementExecutor } from "./schedule.js";
+import type { ServingSizes } from "./sizes.js";
+import type { SolveOptions } from "./solve.js";
+
+/** Longest time that a start waits for the solver. */
+const SOLVER_LIMIT_MS = 2000;
+
+export interface PlannerOptions {
+  model: Model;
+  sizes: ServingSizes;
+  profile: Profile | null;
+  /** A file of `plan --save` to follow; null plans. */
+  placementPath: string | null;
+  /** Null keeps nothing. */
+  cacheFolder: string | null;
+  log: { info: (line: string) => void; warn: (line: string) => void };
+  /** Runs the solver; see {@link SolveOptions}. */
+  run?: SolveOptions["run"];
+}
+
+/** @throws ThermoclineError as {@link place} and {@link readPlacement} do */
+export async function planFor(
+  executors: readonly PlacementExecutor[],
+  { model, sizes, profile, placementPath, cacheFolder, log, run }: PlannerOptions,
+): Promise<Schedule> {
+  if (placementPath !== null) return readPlacement(placementPath, model, executors, sizes);
+  const cache = cacheFolder === null ? null : new PlanCache(cacheFolder, (line) => log.warn(line));
+  const hasGpu = executors.some(({ kind }) => kind === "gpu");
+  const known = hasGpu ? await knownMachine(model, executors, cache) : { machine: NO_GPU, uniformShare: 1 };
+  const inputs: PlaceInputs = {
+    ...{ model, executors, sizes, profile, ...known },
+    groupSize: DEFAULT_GROUP_SIZE,
+    position: null,
+  };
+  const placed = await placeCached(inputs, cache, {
+    limitMs: SOLVER_LIMIT_MS,
+    signal: null,
+    ...(run === undefined ? {} : { run }),
+  });
+  if (hasGpu) log.info(summary(placed, known.machine));
+  return placed.schedule;
+}
+
+/** What `thermocline plan` measured, or else an estimate. */
+export async function knownMachine(
+  model: Model,
+  executors: readonly PlacementExecutor[],
+  cache: PlanCache | null,
+): Promise<KnownMachine> {
+  const key = machineKey(model, executors);
+  const known = (await cache?.read("measured", key)) ?? (await cache?.read("estimated", key)) ?? null;
+  if (known !== null) return known;
+  // Nobody knows how many neurons fire, so all of them are provided for.
+  const estimate = { machine: await estimateMachine(executors, model.fileBytes), uniformShare: 1 };
+  cache?.write("estimated", key, estimate);
+  return estimate;
+}
+
+export function machineKey(model: Model, executors: readonly PlacementExecutor[]): string {
+  return cacheKey([computerIdentity(executors), kernelIdentity(model)]);
+}
+
+/** {@link place}, unless it was solved for before with no less time. */
+export async function placeCached(
+  inputs: PlaceInputs,
+  cache: PlanCache | null,
+  options: Parameters<typeof place>[1],
+): Promise<Placed> {
+  const { model, executors, sizes, profile, machine, uniformShare, groupSize, position } = inputs;
+  const key = cacheKey([
+    modelIdentity(model),
+    profileDigest(profile),
+    ...[machine, uniformShare, groupSize, position, sizes],
+    executors.map(({ kind, device, budgetBytes, threads }) => [kind, device, budgetBytes, threads]),
+  ]);
+  const { limitMs } = options;
+  const known = (await cache?.read("plan", key)) ?? null;
+  if (known !== null && (known.outcome === "optimal" || known.limitMs >= limitMs)) {
+    const placed = placeAs(inputs, known.choice);
+    const { method, outcome, leastS, priceSPerByte } = known;
+    if (placed !== null) {
+      return { ...placed, solution: { method, outcome, failure: null, leastS, priceSPerByte, solverMs: 0 } };
+    }
+  }
+  const placed = await place(inputs, options);
+  if (placed.solution !== null) {
+    const { method, outcome, leastS, priceSPerByte } = placed.solution;
+    cache?.write("plan", key, { choice: placed.choice, method, outcome, limitMs, leastS, priceSPerByte });
+  }
+  return placed;
+}
+
+function summary({ choice, problem, solution }: Placed, { source }: PlacementMachine): string {
+  const { totalS, hotShare, layers } = predict(problem, choice);
+  const owned = layers.filter(({ owner }) => owner === "gpu").length;
+  const how =
+    solution === null
+      ? "nothing to decide"
+      : `${solution.method}, ${solution.outcome}, ${solution.solverMs.toFixed(0)} ms`;
+  return (
+    `placement (${how}; machine ${source}): ${owned} of ${layers.length} layers' attention and ` +
+    `${(100 * hotShare).toFixed(0)} % of the active neurons on the GPU executor, ${(1 / totalS).toFixed(1)} tokens/s predicted`
+  );
+}
+
+/** Without a GPU executor there is nothing that a machine would decide. */
+const NO_GPU: PlacementMachine = {
+  format: "thermocline-machine-1",
+  name: "any",
+  source: "estimated",
+  note: "",
+  gpu: {
+    name: "none",
+    bytesPerS: 1,
+    kernels: [{ type: "any", stage: "any", share: 1 }],
+    startUs: 0,
+    memoryBytes: 1,
+    reserveBytes: 0,
+  },
+  cpu: { name: "any", bytesPerS: 1, kernels: [{ type: "any", stage: "any", share: 1 }], startUs: 0 },
+  handOverUs: 0,
+  residualUs: 0,
+  stepUs: 0,
+  contention: 0,
+};

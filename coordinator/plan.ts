@@ -1,0 +1,151 @@
+/** What `thermocline plan` does: finds out about the machine, places the model, and looks at what more would bring. */
+
+import { ThermoclineError } from "../proto/errors.js";
+import { BUILT_ENTRIES, type ExecutionOptions, type ExecutorEntries, openModel } from "./execution.js";
+import { chooseDevice, planExecutors } from "./executors/spawn-plan.js";
+import { measureMachine } from "./measure-machine.js";
+import type { Model } from "./model/model.js";
+import { loadMachine } from "./placement/machine.js";
+import { type Placed, type PlaceInputs, type PlaceOptions, place } from "./placement/place.js";
+import { cacheFolder, type KnownMachine, PlanCache } from "./placement/plan-cache.js";
+import { machineKey, placeCached } from "./placement/planner.js";
+import { loadProfile, type Profile } from "./placement/profile.js";
+import type { PlacementExecutor } from "./placement/schedule.js";
+import { hostBudgetBytes, limitsFor } from "./serving-defaults.js";
+
+/** Longest time for the solver when a person waits for the best. */
+const SOLVER_LIMIT_MS = 20_000;
+/** Budgets to compare with, as shares of the one asked for. */
+const LARGER = [1.25, 1.5, 2];
+
+export interface PlanOptions extends ExecutionOptions {
+  /** A machine file, or the name of a machine that comes along; null measures this one. */
+  machine: string | null;
+  /** Measures although it is known. */
+  remeasure: boolean;
+  contextLength: number | null;
+  slots: number;
+  groupSize: number;
+  position: number | null;
+}
+
+export interface PlanReport {
+  model: Model;
+  profile: Profile | null;
+  executors: readonly PlacementExecutor[];
+  known: KnownMachine;
+  placed: Placed;
+  inputs: PlaceInputs;
+  position: number;
+  /** What larger budgets would bring. */
+  larger: { budgetBytes: number; totalS: number }[];
+}
+
+export interface PlanWatch {
+  onStage: (text: string) => void;
+  warn: (line: string) => void;
+  signal: AbortSignal;
+  entries?: ExecutorEntries;
+  /** Runs the solver. */
+  run?: PlaceOptions["run"];
+  cacheFolder?: string;
+}
+
+/** @throws ThermoclineError, or the signal's reason */
+export async function runPlan(options: PlanOptions, watch: PlanWatch): Promise<PlanReport> {
+  const { onStage, signal, warn } = watch;
+  onStage("reading the model");
+  const model = await openModel(options);
+  const sizes = limitsFor(model, options);
+  const profile = await loadProfile(model);
+  const cache = new PlanCache(watch.cacheFolder ?? cacheFolder(), warn);
+  const { executors, known } =
+    options.machine === null
+      ? await thisMachine(options, model, profile, sizes, cache, watch)
+      : await describedMachine(options.machine, options);
+  const { groupSize, position } = options;
+  const inputs: PlaceInputs = { model, executors, sizes, profile, ...known, groupSize, position };
+  const run = watch.run === undefined ? {} : { run: watch.run };
+  onStage("solving for the placement");
+  const placed = await placeCached(inputs, cache, { limitMs: SOLVER_LIMIT_MS, signal, ...run });
+  onStage("comparing with larger budgets");
+  const larger = await withLargerBudgets(inputs, signal);
+  return {
+    ...{ model, profile, executors, known, placed, inputs, larger },
+    position: position ?? Math.floor(sizes.contextLength / 2),
+  };
+}
+
+/** The executors that `serve` would start with the same options, and what they can do. */
+async function thisMachine(
+  options: PlanOptions,
+  model: Model,
+  profile: Profile | null,
+  sizes: ReturnType<typeof limitsFor>,
+  cache: PlanCache,
+  { onStage, signal, warn, entries = BUILT_ENTRIES }: PlanWatch,
+): Promise<{ executors: PlacementExecutor[]; known: KnownMachine }> {
+  const { device, note } = chooseDevice(options.gpu);
+  if (device === "off") {
+    throw new ThermoclineError(
+      "FAILED_PRECONDITION",
+      `${note ?? "--gpu off leaves no GPU executor"}, so there is nothing to place; plan for another machine with ` +
+        "--machine, or for a simulated card with --gpu host",
+    );
+  }
+  const budgetBytes = options.vramBudgetBytes ?? hostBudgetBytes(model, sizes);
+  const executors = planExecutors({ ...options, vramBudgetBytes: budgetBytes }, device).map(
+    ({ kind, args }): PlacementExecutor => ({
+      kind,
+      device: kind === "gpu" ? device : "cpu",
+      budgetBytes: kind === "gpu" ? budgetBytes : 0,
+      threads: Number(args[args.indexOf("--threads") + 1]),
+    }),
+  );
+  const key = machineKey(model, executors);
+  const found = options.remeasure ? null : await cache.read("measured", key);
+  if (found !== null) return { executors, known: found };
+  const known = await measureMachine({ model, profile, options, entries, onStage, signal }).catch((error) => {
+    if (signal.aborted) throw signal.reason;
+    throw error;
+  });
+  cache.write("measured", key, known);
+  if (known.machine.gpu.bytesPerS <= 0) warn("the GPU executor's speed could not be measured");
+  return { executors, known };
+}
+
+async function describedMachine(
+  nameOrPath: string,
+  { vramBudgetBytes, cpuExecutors, threads }: PlanOptions,
+): Promise<{ executors: PlacementExecutor[]; known: KnownMachine }> {
+  const machine = await loadMachine(nameOrPath);
+  const { memoryBytes, reserveBytes } = machine.gpu;
+  const budgetBytes = vramBudgetBytes ?? memoryBytes - reserveBytes;
+  if (budgetBytes <= 0 || budgetBytes > memoryBytes) {
+    throw new ThermoclineError(
+      "INVALID_ARGUMENT",
+      `the budget is ${budgetBytes} bytes, and ${machine.gpu.name} has ${memoryBytes}, of which ${reserveBytes} are ` +
+        "reserved; give a --vram-budget between",
+    );
+  }
+  const cpus = Array.from({ length: cpuExecutors }, (): PlacementExecutor => {
+    return { kind: "cpu", device: "cpu", budgetBytes: 0, threads: Math.max(1, threads ?? 1) };
+  });
+  const gpu: PlacementExecutor = { kind: "gpu", device: "cuda", budgetBytes, threads: 1 };
+  return { executors: [gpu, ...cpus], known: { machine, uniformShare: 1 } };
+}
+
+/** By the greedy method, which is within a percent. */
+async function withLargerBudgets(inputs: PlaceInputs, signal: AbortSignal): Promise<PlanReport["larger"]> {
+  const results: PlanReport["larger"] = [];
+  const budget = inputs.executors.find(({ kind }) => kind === "gpu")?.budgetBytes ?? 0;
+  for (const share of budget === 0 ? [] : LARGER) {
+    const budgetBytes = Math.floor(budget * share);
+    const executors = inputs.executors.map((executor) =>
+      executor.kind === "gpu" ? { ...executor, budgetBytes } : executor,
+    );
+    const { prediction } = await place({ ...inputs, executors }, { limitMs: 0, signal });
+    results.push({ budgetBytes, totalS: prediction.totalS });
+  }
+  return results;
+}

@@ -1,0 +1,156 @@
+/** Placement problems without a model: random ones, and such as well-known models make on well-known machines. */
+import type {
+  Choice,
+  LayerChoice,
+  LayerProblem,
+  Owner,
+  PlacementProblem,
+} from "../../coordinator/placement/problem.js";
+import { Random } from "./random.js";
+
+function prefix(values: readonly number[]): Float64Array {
+  const sums = new Float64Array(values.length + 1);
+  for (const [index, value] of values.entries()) sums[index + 1] = (sums[index] ?? 0) + value;
+  return sums;
+}
+
+interface LayerSizes {
+  groups: number;
+  /** Expected active neurons of each group of 64, hottest first. */
+  active: readonly number[];
+  groupBytes: number;
+  ownBytes: number;
+  cacheBytes: number;
+}
+
+interface Rates {
+  gpuBytesPerS: number;
+  cpuBytesPerS: number;
+  /** What reading single neurons makes of the rate. */
+  gather: number;
+}
+
+function layerOf(
+  { groups, active, groupBytes, ownBytes, cacheBytes }: LayerSizes,
+  rates: Rates,
+): LayerProblem {
+  const seconds = (bytesPerS: number) =>
+    active.map((each) => (groupBytes / 3 + ((each / 64) * groupBytes * 2) / 3 / rates.gather) / bytesPerS);
+  const cold = prefix(seconds(rates.cpuBytesPerS).reverse());
+  return {
+    own: {
+      gpuS: (ownBytes + cacheBytes / 2) / rates.gpuBytesPerS,
+      cpuS: (ownBytes + cacheBytes / 2) / rates.cpuBytesPerS,
+      gpuBytes: ownBytes + cacheBytes,
+    },
+    neurons: Float64Array.from({ length: groups + 1 }, (_, count) => 64 * count),
+    active: prefix(active),
+    hotS: prefix(seconds(rates.gpuBytesPerS)),
+    coldS: Float64Array.from({ length: groups + 1 }, (_, first) => cold[groups - first] ?? 0),
+    gpuBytes: Float64Array.from({ length: groups + 1 }, (_, count) => count * groupBytes),
+  };
+}
+
+/** A small problem whose best placement can be found by trying them all. */
+export function randomProblem(seed: number, mostLayers = 3, mostGroups = 3): PlacementProblem {
+  const random = new Random(seed);
+  const groupBytes = 1000 + random.integer(5000);
+  const cpuBytesPerS = 1e9 * (0.5 + random.uniform());
+  const rates = {
+    gpuBytesPerS: cpuBytesPerS * 2 ** (6 * random.uniform() - 1),
+    cpuBytesPerS,
+    gather: 0.5 + random.uniform() / 2,
+  };
+  const layers = Array.from({ length: 1 + random.integer(mostLayers) }, () => {
+    const groups = 1 + random.integer(mostGroups);
+    const active = Array.from({ length: groups }, () => 64 * random.uniform()).sort((a, b) => b - a);
+    const ownBytes = 1000 + random.integer(20_000);
+    return layerOf({ groups, active, groupBytes, ownBytes, cacheBytes: random.integer(10_000) }, rates);
+  });
+  const headBytes = 1000 + random.integer(20_000);
+  const whole =
+    headBytes + layers.reduce((sum, { own, gpuBytes }) => sum + own.gpuBytes + (gpuBytes.at(-1) ?? 0), 0);
+  return {
+    layers,
+    head: { gpuS: headBytes / rates.gpuBytesPerS, cpuS: headBytes / rates.cpuBytesPerS, gpuBytes: headBytes },
+    budgetBytes: Math.floor(whole * 1.1 * random.uniform()),
+    hotStartS: 1e-6 * random.uniform(),
+    coldStartS: 1e-6 * random.uniform(),
+    handOverS: 4e-6 * random.uniform(),
+    residualS: 2e-6 * random.uniform(),
+    contention: random.uniform() < 0.5 ? 0 : 0.4 * random.uniform(),
+    coldPeers: random.uniform() < 0.3,
+    stepS: 1e-6,
+  };
+}
+
+const SHAPES = {
+  "llama-7b": { layers: 32, embd: 4096, ff: 11_008, kvWidth: 4096 },
+  "llama-33b": { layers: 60, embd: 6656, ff: 17_920, kvWidth: 6656 },
+  "llama-70b": { layers: 80, embd: 8192, ff: 28_672, kvWidth: 1024 },
+};
+export const SHAPE_NAMES = Object.keys(SHAPES) as (keyof typeof SHAPES)[];
+
+/** A model of that shape in Q4_0, a tenth of whose neurons fire, the hottest far more often; on a card of 800 GB/s. */
+export function modelProblem(name: keyof typeof SHAPES, budgetBytes: number, skew: number): PlacementProblem {
+  const { layers, embd, ff, kvWidth } = SHAPES[name];
+  const groups = ff / 64;
+  const q4 = 18 / 32;
+  const rates = { gpuBytesPerS: 8e11, cpuBytesPerS: 6e10, gather: 0.65 };
+  return {
+    layers: Array.from({ length: layers }, (_, layer) => {
+      const weights = Array.from({ length: groups }, (_, group) => (group + 1) ** -skew);
+      const total = weights.reduce((a, b) => a + b);
+      // Later layers are sparser, as they are in most models.
+      const active = weights.map((w) => Math.min(64, (w / total) * ff * (0.15 - (0.1 * layer) / layers)));
+      const ownBytes = (2 * embd + 2 * kvWidth) * embd * q4;
+      return layerOf(
+        { groups, active, groupBytes: 64 * 3 * embd * q4, ownBytes, cacheBytes: kvWidth * 4 * 2048 },
+        rates,
+      );
+    }),
+    head: { gpuS: 1e-4, cpuS: 1.5e-3, gpuBytes: Math.ceil(32_000 * embd * q4) },
+    budgetBytes,
+    hotStartS: 1e-5,
+    coldStartS: 5e-6,
+    handOverS: 2e-5,
+    residualS: 1e-5,
+    contention: 0,
+    coldPeers: false,
+    stepS: 1e-4,
+  };
+}
+
+/** Every choice there is. */
+export function* allChoices(problem: PlacementProblem): Generator<Choice> {
+  const owners: Owner[] = ["gpu", "cpu"];
+  function* from(index: number): Generator<LayerChoice[]> {
+    const layer = problem.layers[index];
+    if (layer === undefined) {
+      yield [];
+      return;
+    }
+    for (const rest of from(index + 1)) {
+      for (const owner of owners) {
+        for (let hot = 0; hot < layer.neurons.length; hot++) yield [{ owner, hot }, ...rest];
+      }
+    }
+  }
+  for (const layers of from(0)) for (const head of owners) yield { layers, head };
+}
+
+/** What engines without a placement do: whole layers on the card from the last one back, as many as fit. */
+export function topmostLayersFirst(problem: PlacementProblem): Choice {
+  const choice: Choice = { layers: problem.layers.map(() => ({ owner: "cpu", hot: 0 })), head: "cpu" };
+  let left = problem.budgetBytes - problem.head.gpuBytes;
+  if (left < 0) return choice;
+  choice.head = "gpu";
+  for (let index = problem.layers.length - 1; index >= 0; index--) {
+    const layer = problem.layers[index];
+    if (layer === undefined) break;
+    left -= layer.own.gpuBytes + (layer.gpuBytes.at(-1) ?? 0);
+    if (left < 0) break;
+    choice.layers[index] = { owner: "gpu", hot: layer.neurons.length - 1 };
+  }
+  return choice;
+}
