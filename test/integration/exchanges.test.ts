@@ -18,7 +18,6 @@ import { type Arena, type LayerExchange, PHASES, type Schedule } from "../../nat
 import { unixAddress } from "../../proto/address.js";
 import { storyPrompts } from "../support/bundled-model.js";
 import {
-  ARGS,
   arenasOf,
   freeze,
   generate,
