@@ -67,7 +67,7 @@ export async function runPlan(options: PlanOptions, watch: PlanWatch): Promise<P
   const inputs: PlaceInputs = { model, executors, sizes, profile, ...known, groupSize, position };
   const run = watch.run === undefined ? {} : { run: watch.run };
   onStage("solving for the placement");
-  const placed = await placeCached(inputs, cache, { limitMs: SOLVER_LIMIT_MS, signal, ...run });
+  const placed = await placeCached(inputs, cache, { limitMs: SOLVER_LIMIT_MS, enough: 0, signal, ...run });
   onStage("comparing with larger budgets");
   const larger = await withLargerBudgets(inputs, signal);
   return {
@@ -144,7 +144,7 @@ async function withLargerBudgets(inputs: PlaceInputs, signal: AbortSignal): Prom
     const executors = inputs.executors.map((executor) =>
       executor.kind === "gpu" ? { ...executor, budgetBytes } : executor,
     );
-    const { prediction } = await place({ ...inputs, executors }, { limitMs: 0, signal });
+    const { prediction } = await place({ ...inputs, executors }, { limitMs: 0, enough: 0, signal });
     results.push({ budgetBytes, totalS: prediction.totalS });
   }
   return results;

@@ -15,6 +15,8 @@ import type { SolveOptions } from "./solve.js";
 
 /** Longest time that a start waits for the solver. */
 const SOLVER_LIMIT_MS = 2000;
+/** It does not wait for less than this. */
+const NOT_WORTH_WAITING = 0.002;
 
 export interface PlannerOptions {
   model: Model;
@@ -45,6 +47,7 @@ export async function planFor(
   };
   const placed = await placeCached(inputs, cache, {
     limitMs: SOLVER_LIMIT_MS,
+    enough: NOT_WORTH_WAITING,
     signal: null,
     ...(run === undefined ? {} : { run }),
   });
@@ -110,7 +113,9 @@ function summary({ choice, problem, solution }: Placed, { source }: PlacementMac
       : `${solution.method}, ${solution.outcome}, ${solution.solverMs.toFixed(0)} ms`;
   return (
     `placement (${how}; machine ${source}): ${owned} of ${layers.length} layers' attention and ` +
-    `${(100 * hotShare).toFixed(0)} % of the active neurons on the GPU executor, ${(1 / totalS).toFixed(1)} tokens/s predicted`
+    `${(100 * hotShare).toFixed(0)} % of the active neurons on the GPU executor` +
+    // An estimate compares placements, and is no prediction.
+    (source === "measured" ? `, ${(1 / totalS).toFixed(1)} tokens/s predicted` : "")
   );
 }
 

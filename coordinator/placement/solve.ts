@@ -24,6 +24,8 @@ export type SolveAnswer =
 export interface SolveOptions {
   /** Longest time for the solver; 0 leaves it out. */
   limitMs: number;
+  /** Where the greedy choice misses the bound by no more than this share, the solver is left out. */
+  enough: number;
   signal: AbortSignal | null;
   /** Runs a program; on a thread of its own unless given. Null when it did not end in time. */
   run?: (order: SolveOrder) => Promise<SolveAnswer | null>;
@@ -72,7 +74,7 @@ export async function solve(problem: PlacementProblem, options: SolveOptions): P
   const gap = program.exact ? EXACT_GAP : GAP;
   // Nothing is left to gain where it reaches the bound.
   if (greedyS <= greedy.leastS * (1 + gap)) return solution("optimal");
-  if (options.limitMs <= 0) return solution("left-out");
+  if (options.limitMs <= 0 || greedyS <= greedy.leastS * (1 + options.enough)) return solution("left-out");
   const start = program.start(greedy.choice);
   const order = { text: program.text, start, limitS: options.limitMs / 1000, gap };
   const answer = await (options.run ?? ((each) => onThread(each, options)))(order);

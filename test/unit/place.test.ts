@@ -38,7 +38,7 @@ function placedOn(
   groupSize = 1,
 ): Promise<Placed> {
   const inputs = { model: placed, executors, sizes, profile, machine: FAST_CARD, uniformShare: 1, groupSize };
-  return placeWith({ ...inputs, position: null }, { limitMs: 0, signal: null });
+  return placeWith({ ...inputs, position: null }, { limitMs: 0, enough: 0, signal: null });
 }
 
 async function place(...args: Parameters<typeof placedOn>): Promise<Schedule> {

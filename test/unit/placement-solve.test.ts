@@ -23,7 +23,7 @@ import {
 
 const GIB = 1024 ** 3;
 /** In this process: loading the solver anew for each instance would take longer than solving. */
-const HERE = { limitMs: 60_000, signal: null, run: runHighs };
+const HERE = { limitMs: 60_000, enough: 0, signal: null, run: runHighs };
 
 function bruteForce(problem: PlacementProblem): number {
   let least = Number.POSITIVE_INFINITY;
@@ -123,12 +123,12 @@ describe("where the solver has no time, or fails, the greedy choice stands", () 
     ["it found nothing", { kind: "solved", optimal: false, values: null }, "out-of-time"],
     ["it failed", { kind: "failed", message: "no memory" }, "failed"],
   ])("%s", async (_, answer, outcome) => {
-    const solution = await solve(problem, { limitMs: 1, signal: null, run: async () => answer });
+    const solution = await solve(problem, { limitMs: 1, enough: 0, signal: null, run: async () => answer });
     expect(solution).toMatchObject({ method: "greedy", outcome, choice: greedy });
   });
 
   test("it was left out", async () => {
-    expect(await solve(problem, { limitMs: 0, signal: null })).toMatchObject({
+    expect(await solve(problem, { limitMs: 0, enough: 0, signal: null })).toMatchObject({
       outcome: "left-out",
       choice: greedy,
     });

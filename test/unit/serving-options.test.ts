@@ -1,4 +1,5 @@
 /** The options that `serve` and `generate` share, from the command line to what a stack is told. */
+import { resolve } from "node:path";
 import { Command } from "commander";
 import { describe, expect, test } from "vitest";
 import { addServingOptions, parseServingOptions } from "../../coordinator/cli/serving-options.js";
@@ -40,7 +41,7 @@ test("everything given", () => {
       ...["--model", "a.gguf", "--activation", "relu2", "--relu-threshold", "0.01", "--predictor", "-2.5"],
       ...["--gpu", "host", "--vram-budget", "1.5GiB"],
       ...["--cpu-executors", "3", "--threads", "12", "--no-repack", "--ctx", "512", "--slots", "8"],
-      ...["--re-placement", "off"],
+      ...["--re-placement", "off", "--placement", "plan.json"],
       ...["--otlp-endpoint", "http://127.0.0.1:4317", "--trace-ratio", "0.25"],
     ),
   ).toEqual({
@@ -53,6 +54,7 @@ test("everything given", () => {
     cpuExecutors: 3,
     threads: 12,
     repack: false,
+    placementPath: resolve("plan.json"),
     contextLength: 512,
     slots: 8,
     rePlacement: false,
