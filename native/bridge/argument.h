@@ -48,6 +48,7 @@ class Argument {
   // Views of typed arrays, valid until JavaScript runs again.
   std::span<const uint8_t> uint8s() const;
   std::span<const int32_t> int32s() const;
+  std::span<const float> float32s() const;
   Napi::Function function() const;
 
  private:

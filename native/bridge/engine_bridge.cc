@@ -1,6 +1,7 @@
 #include "engine_bridge.h"
 
 #include "arena_bridge.h"
+#include "cancel_token.h"
 #include "engine_session.h"
 #include "errors.h"
 #include "handle.h"
@@ -8,13 +9,6 @@
 
 namespace thermocline::bridge {
 namespace {
-
-struct CancelToken {
-  static constexpr napi_type_tag kTag{0xb3e7140c5f9d4268, 0xa7f06e1d2c8b4953};
-  static constexpr const char* kName = "cancel";
-
-  CancelFlag flag{false};
-};
 
 // Hands progress to the event loop no faster than that takes it; the last figures always arrive.
 class ProgressRelay {

@@ -38,7 +38,8 @@ class Training {
   void run(const ActivationRows& rows, const std::function<void(const TrainingProgress&)>& progress,
            const std::atomic<bool>& cancel);
 
-  // The gradient of the mean loss over rows [count] of `rows`, into gradient(); returns that loss.
+  // The gradient of the loss over rows [count] of `rows`, a sum over neurons and mean over rows, into gradient();
+  // returns the mean loss of a pair.
   double differentiate(const ActivationRows& rows, const uint32_t* numbers, size_t count);
   const Network& gradient() const { return gradient_; }
 
