@@ -2,7 +2,7 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Logger } from "pino";
-import type { Activation, ExecutorKind } from "../native/index.js";
+import type { Activation, ExecutorKind, Observation } from "../native/index.js";
 import { parseAddress } from "../proto/address.js";
 import { formatBytes } from "../proto/units.js";
 import { ExecutorGroup, GROUP_DEFAULTS } from "./executors/group.js";
@@ -95,6 +95,8 @@ export interface PrivateExecutors {
   model: Model;
   options: ExecutorOptions;
   limits: StepLimits;
+  /** What executors record of observed steps; nothing by default. */
+  observation?: Observation;
   profile: Profile | null;
   entries: ExecutorEntries;
   log: Logger;
@@ -109,12 +111,14 @@ export interface PrivateExecutors {
  * @throws ThermoclineError as executors do, or what `work` throws
  */
 export async function withExecutors<T>(
-  { model, options, limits, profile, entries, log, onState, signal }: PrivateExecutors,
+  { model, options, limits, observation = GROUP_DEFAULTS.observation, profile, ...rest }: PrivateExecutors,
   work: (group: ExecutorGroup) => Promise<T>,
 ): Promise<T> {
+  const { entries, log, onState, signal } = rest;
   signal?.throwIfAborted();
   const group = new ExecutorGroup({
     ...GROUP_DEFAULTS,
+    observation,
     stepTimeoutMs: STEP_TIMEOUT_MS,
     executors: executorSources(options, model, limits, log, entries),
     model,
