@@ -589,7 +589,8 @@ export class Engine {
   ): Promise<Engine> {
     return cancellable(
       signal,
-      async (cancel) => new Engine(await call((addon) => addon.engineLoad(plan, options, onProgress, cancel))),
+      async (cancel) =>
+        new Engine(await call((addon) => addon.engineLoad(plan, options, onProgress, cancel))),
     );
   }
 

@@ -24,7 +24,19 @@ export function stageText(stage: TrainStage): string {
   }
 }
 
-const COLUMNS = ["layer", "fired", "predictor", "rank", "recall", "precision", "size", "of FFN", "taken", "speed-up", "time"];
+const COLUMNS = [
+  "layer",
+  "fired",
+  "predictor",
+  "rank",
+  "recall",
+  "precision",
+  "size",
+  "of FFN",
+  "taken",
+  "speed-up",
+  "time",
+];
 
 /** Speed-ups are ratios of bytes that a token reads of the FFN, with every gate computed and with the predictor. */
 export function reportText(report: TrainReport): string {
@@ -51,7 +63,8 @@ export function reportJson(report: TrainReport): string {
 
 function layerCells({ layer, firedShare, chosen, seconds }: LayerReport): string[] {
   const start = [String(layer), percent(firedShare)];
-  if (chosen === null) return [...start, "none", "-", "-", "-", "-", "-", "-", "1.00", formatSeconds(seconds)];
+  if (chosen === null)
+    return [...start, "none", "-", "-", "-", "-", "-", "-", "1.00", formatSeconds(seconds)];
   const { kind, rank, recall, precision, cost, ffnShare, predictedShare } = chosen;
   return [
     ...start,

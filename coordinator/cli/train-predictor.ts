@@ -67,13 +67,9 @@ const schema = z.object({
     })
     .nullable()
     .default(null),
-  epochs: whole("--epochs", 1, 10000)
-    .nullable()
-    .default(null),
+  epochs: whole("--epochs", 1, 10000).nullable().default(null),
   seed: whole("--seed", 0, 2 ** 32 - 1),
-  threads: whole("--threads", 1, 1024)
-    .nullable()
-    .default(null),
+  threads: whole("--threads", 1, 1024).nullable().default(null),
   keepWork: z.boolean().default(false),
   force: z.boolean().default(false),
   json: z.boolean().default(false),

@@ -67,7 +67,10 @@ async function readWindow(
     for (const [index, layer] of layers.entries()) {
       const records = runner.observed((steps) => recordsOf(steps, layer, step.length, shape));
       if (records === null) {
-        throw new ThermoclineError("UNAVAILABLE", "an executor was lost while activations were collected; call again");
+        throw new ThermoclineError(
+          "UNAVAILABLE",
+          "an executor was lost while activations were collected; call again",
+        );
       }
       await keep(index, records);
     }

@@ -15,7 +15,8 @@ export async function readGate(
   const read = async (part: string): Promise<Float32Array> => {
     const name = `blk.${layer}.${part}.weight`;
     const ref = model.tensors.find((tensor) => tensor.name === name);
-    if (ref === undefined) throw new ThermoclineError("DATA_LOSS", `${model.path}: tensor ${name} is missing`);
+    if (ref === undefined)
+      throw new ThermoclineError("DATA_LOSS", `${model.path}: tensor ${name} is missing`);
     const { type, rows, cols, offset } = ref;
     const source = await readExactly(file, model.path, offset, bytesOf(WEIGHT_TYPES[type], rows * cols));
     return new Float32Array((await convertRows({ from: type, to: "f32", cols, source })).buffer);

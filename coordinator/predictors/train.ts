@@ -54,7 +54,13 @@ export interface TrainPredictorOptions {
 export type TrainStage =
   | { kind: "tokenizing" }
   | { kind: "collecting"; windowsDone: number; windows: number }
-  | { kind: "training"; layer: number; layers: number; candidate: Candidate; progress: TrainingProgress | null }
+  | {
+      kind: "training";
+      layer: number;
+      layers: number;
+      candidate: Candidate;
+      progress: TrainingProgress | null;
+    }
   | { kind: "writing" }
   | { kind: "evaluating"; share: number; predictor: boolean };
 
@@ -87,7 +93,10 @@ const LEAST_EPOCHS = 3;
 const MOST_EPOCHS = 30;
 
 /** @throws ThermoclineError, or the signal's reason; what was done by then is kept for the next call */
-export async function trainPredictors(options: TrainPredictorOptions, watch: TrainWatch): Promise<TrainReport> {
+export async function trainPredictors(
+  options: TrainPredictorOptions,
+  watch: TrainWatch,
+): Promise<TrainReport> {
   const { signal } = watch;
   try {
     return await run(options, watch);
@@ -102,7 +111,10 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
   const model = withPredictor(await loadModel(options.modelPath, {}), "off");
   refuseDense(model);
   if (existsSync(options.out) && !options.replace) {
-    throw new ThermoclineError("FAILED_PRECONDITION", `${options.out}: exists already; give --force to replace it`);
+    throw new ThermoclineError(
+      "FAILED_PRECONDITION",
+      `${options.out}: exists already; give --force to replace it`,
+    );
   }
   const layers = layersOf(model, options.layers);
   const { shape } = model;
@@ -225,11 +237,18 @@ function onExecutors<T>(
   };
   const log = createLog("train-predictor", logLevel);
   const onState = () => undefined;
-  return withExecutors({ model, options, limits, observation, profile: null, entries, log, onState, signal }, work);
+  return withExecutors(
+    { model, options, limits, observation, profile: null, entries, log, onState, signal },
+    work,
+  );
 }
 
 function asThermoclineError(error: NativeError): ThermoclineError {
-  const codes = { "out-of-memory": "RESOURCE_EXHAUSTED", corrupt: "DATA_LOSS", "not-found": "NOT_FOUND" } as const;
+  const codes = {
+    "out-of-memory": "RESOURCE_EXHAUSTED",
+    corrupt: "DATA_LOSS",
+    "not-found": "NOT_FOUND",
+  } as const;
   const code = error.code in codes ? codes[error.code as keyof typeof codes] : "INTERNAL";
   return new ThermoclineError(code, error.message, { cause: error });
 }

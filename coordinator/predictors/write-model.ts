@@ -2,9 +2,9 @@
 import { type FileHandle, open } from "node:fs/promises";
 import type { FittedPredictor, WeightType } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
-import { PREDICTOR_TENSOR } from "../model/predictor.js";
 import type { GgufFile } from "../model/gguf.js";
 import { type GgufTensorSpec, GgufWriter } from "../model/gguf-writer.js";
+import { PREDICTOR_TENSOR } from "../model/predictor.js";
 import { readExactly } from "../model/read-exactly.js";
 import { PREDICTOR_THRESHOLD_KEY } from "../model/shape.js";
 import { tensorTypeNumber, WEIGHT_TYPES } from "../model/tensor-types.js";
