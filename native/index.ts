@@ -264,6 +264,8 @@ export interface LayerTrainingData {
   /** [embd] the weights of the norm before it. */
   norm: Float32Array;
   reluThreshold: number;
+  /** The largest rank there will be: the gate's principal components are found once, for all of them. */
+  mostRank: number;
   /** Paths of files of records, one a row: [embd] f32 inputs, then the fired bits as {@link LayerActivations} has them. */
   training: string;
   /** Rows that set the margin. */

@@ -43,9 +43,6 @@ export interface TrainedLayer {
   best: Measured | null;
 }
 
-/** Half of what a rank of 2048 would cost is lost to most layers; a greater one is to be asked for. */
-export const DEFAULT_MOST_RANK = 1024;
-
 /** Ranks whose rows are whole blocks, and wide enough for the kernels. */
 const LEAST_STEP = 16;
 
@@ -69,6 +66,7 @@ export async function trainLayer(
       ff,
       ...(await readGate(model, layer)),
       reluThreshold,
+      mostRank,
       training: folder.rowsPath(layer, "training"),
       calibration: folder.rowsPath(layer, "calibration"),
       test: folder.rowsPath(layer, "test"),
@@ -78,7 +76,7 @@ export async function trainLayer(
     signal.throwIfAborted();
     onProgress(candidate, null);
     const isTrained = candidate.kind === "trained";
-    const identity = identityOf({ type, recall, seed, epochs: isTrained ? epochs : 0 });
+    const identity = identityOf({ type, recall, seed, mostRank, epochs: isTrained ? epochs : 0 });
     let fitted = await folder.readFitted(layer, candidate, identity);
     if (fitted === null) {
       training ??= await openTraining();

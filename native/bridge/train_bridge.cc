@@ -87,12 +87,13 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   if (threads == 0) throw Error(ErrorCode::invalid_argument, "threads is 0", "threads");
   const LayerActivationFiles files{argument.field("training").text(), argument.field("calibration").text(),
                                    argument.field("test").text()};
+  const auto most_rank = static_cast<uint32_t>(argument.field("mostRank").integer(kMostRank));
   const auto gate = std::make_shared<Gate>(read_gate(argument, embd, ff));
   return EventLoop::of(info.Env())
       ->run(
           [=](EventLoop::Ticket) -> EventLoop::MakeValue {
             auto handle = std::make_shared<LayerHandle>();
-            handle->layer = std::make_unique<LayerTraining>(threads, embd, ff, files, std::move(*gate));
+            handle->layer = std::make_unique<LayerTraining>(threads, embd, ff, most_rank, files, std::move(*gate));
             return [handle](Napi::Env env) { return make_handle(env, handle); };
           },
           [] {});

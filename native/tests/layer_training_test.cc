@@ -38,7 +38,7 @@ class Files {
 };
 
 LayerTraining layer_of(const Files& files, const test::Problem& problem) {
-  return LayerTraining(2, kEmbd, kFf,
+  return LayerTraining(2, kEmbd, kFf, 96,
                        {files.write("training", problem.training), files.write("calibration", problem.calibration),
                         files.write("test", problem.test)},
                        problem.gate);
@@ -90,6 +90,15 @@ TEST(figures_are_those_of_the_stored_predictor) {
   CHECK(std::fabs(static_cast<double>(fitted.test.found) - static_cast<double>(found)) <= 3);
 }
 
+TEST(a_predictor_does_not_depend_on_those_before_it) {
+  const Files files;
+  const auto problem = test::low_rank_problem(kEmbd, kFf, kGateRank, 200, 10);
+  LayerTraining first = layer_of(files, problem), second = layer_of(files, problem);
+  fit(first, PredictorKind::paired, WeightType::q8_0);
+  CHECK(fit(first, PredictorKind::trained, WeightType::q8_0).fc2 ==
+        fit(second, PredictorKind::trained, WeightType::q8_0).fc2);
+}
+
 TEST(a_higher_recall_takes_more_neurons) {
   const Files files;
   auto problem = test::low_rank_problem(kEmbd, kFf, 40, 400, 8);
@@ -115,12 +124,12 @@ TEST(what_cannot_be_fitted_is_refused) {
   CHECK_THROWS(with(PredictorKind::paired, 0, WeightType::q8_0, false), ErrorCode::invalid_argument);
   CHECK_THROWS(with(PredictorKind::shifted, 20, WeightType::q8_0, false), ErrorCode::unsupported);
   CHECK_THROWS(with(PredictorKind::trained, 32, WeightType::q8_0, true), ErrorCode::cancelled);
-  CHECK_THROWS(LayerTraining(1, kEmbd, kFf, {"/nonexistent/rows", "", ""}, problem.gate), ErrorCode::not_found);
+  CHECK_THROWS(LayerTraining(1, kEmbd, kFf, 96, {"/nonexistent/rows", "", ""}, problem.gate), ErrorCode::not_found);
   const std::string broken = files.write("broken", problem.test);
   std::filesystem::resize_file(broken, 1000);
-  CHECK_THROWS(LayerTraining(1, kEmbd, kFf, {broken, broken, broken}, problem.gate), ErrorCode::corrupt);
+  CHECK_THROWS(LayerTraining(1, kEmbd, kFf, 96, {broken, broken, broken}, problem.gate), ErrorCode::corrupt);
   std::filesystem::resize_file(broken, 0);
-  CHECK_THROWS(LayerTraining(1, kEmbd, kFf, {broken, broken, broken}, problem.gate), ErrorCode::invalid_argument);
+  CHECK_THROWS(LayerTraining(1, kEmbd, kFf, 96, {broken, broken, broken}, problem.gate), ErrorCode::invalid_argument);
 }
 
 TEST(decompositions_skip_what_depends_on_the_rest) {

@@ -1,5 +1,8 @@
 #include "layer_training.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "../error.h"
 
 namespace thermocline {
@@ -19,7 +22,8 @@ ActivationRows read_rows(const std::string& path, size_t embd, size_t ff) {
 
 }  // namespace
 
-LayerTraining::LayerTraining(uint32_t threads, size_t embd, size_t ff, const LayerActivationFiles& files, Gate gate)
+LayerTraining::LayerTraining(uint32_t threads, size_t embd, size_t ff, uint32_t most_rank,
+                             const LayerActivationFiles& files, Gate gate)
     : pool_(threads, {}),
       gemm_(pool_, train_kernels_for(best_kernels().instruction_set)),
       gate_(std::move(gate)),
@@ -27,7 +31,8 @@ LayerTraining::LayerTraining(uint32_t threads, size_t embd, size_t ff, const Lay
       calibration_(read_rows(files.calibration, embd, ff)),
       test_(read_rows(files.test, embd, ff)),
       sample_(sample_inputs(training_, kSampleRows)),
-      moments_(input_moments(gemm_, training_)) {}
+      moments_(input_moments(gemm_, training_)),
+      directions_(std::min({size_t{most_rank}, embd, ff})) {}
 
 FittedPredictor LayerTraining::fit(const FitOptions& options,
                                    const std::function<void(const TrainingProgress&)>& progress,
@@ -35,7 +40,7 @@ FittedPredictor LayerTraining::fit(const FitOptions& options,
   if (options.rank < 2) throw Error(ErrorCode::invalid_argument, "rank must be at least 2", "options.rank");
   if (options.kind == PredictorKind::paired) return finish(begin(Form::paired, options, cancel), true, options);
   if (options.kind == PredictorKind::shifted) return finish(begin(Form::shifted, options, cancel), true, options);
-  const bool wide = directions_of(Form::shifted, options.rank) > training_.embd;
+  const bool wide = directions_of(Form::shifted, options.rank) > directions_;
   Network network = begin(wide ? Form::paired : Form::shifted, options, cancel);
   to_logits(network, measure_deviations(gemm_, gate_, network, sample_.inputs.data(), sample_.count));
   Training training(gemm_, std::move(network),
@@ -57,23 +62,22 @@ FittedPredictor LayerTraining::fit(const FitOptions& options,
   return fitted;
 }
 
-const GateComponents& LayerTraining::components(size_t count, uint64_t seed, const std::atomic<bool>& cancel) {
-  if (!components_ || components_->count < count) {
-    components_ = gate_components(gemm_, gate_, training_.embd, moments_, count, seed, cancel);
+const GateComponents& LayerTraining::components(uint64_t seed, const std::atomic<bool>& cancel) {
+  if (!components_ || components_seed_ != seed) {
+    components_ = gate_components(gemm_, gate_, training_.embd, moments_, directions_, seed, cancel);
+    components_seed_ = seed;
   }
   return *components_;
 }
 
 Network LayerTraining::begin(Form form, const FitOptions& options, const std::atomic<bool>& cancel) {
-  const size_t directions = directions_of(form, options.rank);
-  const size_t most = std::min(training_.embd, training_.ff);
-  if (directions > most) {
+  if (directions_of(form, options.rank) > directions_) {
     throw Error(ErrorCode::invalid_argument,
-                "rank is " + std::to_string(options.rank) + ", more than the gates have directions: " +
-                    std::to_string(most),
+                "rank is " + std::to_string(options.rank) + ", and there are " + std::to_string(directions_) +
+                    " directions: the least of the largest rank, the width and the neurons",
                 "options.rank");
   }
-  return initial_network(gate_, moments_, components(directions, options.seed, cancel), form, options.rank);
+  return initial_network(gate_, moments_, components(options.seed, cancel), form, options.rank);
 }
 
 FittedPredictor LayerTraining::finish(const Network& network, bool by_neuron, const FitOptions& options) {

@@ -36,18 +36,20 @@ struct FittedPredictor {
 
 class LayerTraining {
  public:
-  // Reads the files. Throws Error as read_activation_rows() does; `invalid_argument` when one has no rows.
-  LayerTraining(uint32_t threads, size_t embd, size_t ff, const LayerActivationFiles& files, Gate gate);
+  // Reads the files. `most_rank` is the largest rank there will be: what the gates are made of is found once, for all of
+  // them, so that a predictor does not depend on those before it. Throws Error as read_activation_rows() does;
+  // `invalid_argument` when a file has no rows.
+  LayerTraining(uint32_t threads, size_t embd, size_t ff, uint32_t most_rank, const LayerActivationFiles& files,
+                Gate gate);
 
-  // Throws Error `invalid_argument` (a rank of 0 or, for networks that are not trained, one with more directions than
-  // the input has), `unsupported` (the type's blocks do not fit), `cancelled`, `system` (the checkpoint).
+  // Throws Error `invalid_argument` (a rank below 2 or above the largest, or one with more directions than there are), `unsupported` (the type's blocks do not fit), `cancelled`, `system` (the checkpoint).
   FittedPredictor fit(const FitOptions& options, const std::function<void(const TrainingProgress&)>& progress,
                       const std::atomic<bool>& cancel);
 
   const ActivationRows& training_rows() const { return training_; }
 
  private:
-  const GateComponents& components(size_t count, uint64_t seed, const std::atomic<bool>& cancel);
+  const GateComponents& components(uint64_t seed, const std::atomic<bool>& cancel);
   Network begin(Form form, const FitOptions& options, const std::atomic<bool>& cancel);
   FittedPredictor finish(const Network& network, bool by_neuron, const FitOptions& options);
 
@@ -57,7 +59,9 @@ class LayerTraining {
   ActivationRows training_, calibration_, test_;
   InputSample sample_;
   InputMoments moments_;
+  size_t directions_;
   std::optional<GateComponents> components_;
+  uint64_t components_seed_ = 0;
 };
 
 }  // namespace thermocline

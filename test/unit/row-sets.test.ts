@@ -12,6 +12,12 @@ describe("rowSetOf", () => {
   });
 });
 
+test("of two texts that take turns, each set gets windows of both", () => {
+  const parities = new Set<string>();
+  for (let window = 0; window < 20; window++) parities.add(`${rowSetOf(window, 20)} ${window % 2}`);
+  expect(parities.size).toBe(6);
+});
+
 describe("windowsToRead", () => {
   const room = { contextLength: 512, bytesPerToken: 1000, diskBytes: 2 ** 34, freeBytes: 2 ** 40 };
 
