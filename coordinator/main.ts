@@ -15,6 +15,7 @@ import { quantizeCommand } from "./cli/quantize.js";
 import { serveCommand } from "./cli/serve.js";
 import { Interrupted } from "./cli/signals.js";
 import { synthCommand } from "./cli/synth.js";
+import { trainPredictorCommand } from "./cli/train-predictor.js";
 
 const program = new Command("thermocline")
   .description("Runs a language model larger than the graphics card fast on one PC.")
@@ -39,6 +40,7 @@ for (const command of [
   convertCommand(),
   quantizeCommand(),
   synthCommand(),
+  trainPredictorCommand(),
   inspectCommand(),
   doctorCommand(),
 ]) {

@@ -60,7 +60,9 @@ export async function measureActivity(
       layer,
       firing: fired / pairs,
       predictor:
-        found === undefined ? null : { predicted: found.predicted / pairs, recall: found.fired / fired },
+        found === undefined || found.predicted === 0
+          ? null
+          : { predicted: found.predicted / pairs, recall: found.fired / fired },
     };
   });
   return { tokens, layers };

@@ -284,6 +284,76 @@ export interface RowConversion {
   source: Uint8Array;
 }
 
+/** A layer's gate and the files of what was observed of it, for {@link LayerTraining}. */
+export interface LayerTrainingData {
+  embd: number;
+  ff: number;
+  /** [ff][embd] the gate matrix. */
+  gate: Float32Array;
+  /** [embd] the weights of the norm before it. */
+  norm: Float32Array;
+  reluThreshold: number;
+  /** The largest rank there will be: the gate's principal components are found once, for all of them. */
+  mostRank: number;
+  /** Paths of files of records, one a row: [embd] f32 inputs, then the fired bits as {@link LayerActivations} has them. */
+  training: string;
+  /** Rows that set the margin. */
+  calibration: string;
+  /** Rows that figures come from. */
+  test: string;
+  threads: number;
+}
+
+/**
+ * `paired` and `shifted` are made of the gate matrix's principal components, two hidden units a direction or one;
+ * `trained` goes on from those by gradient descent.
+ */
+export type PredictorKind = "paired" | "shifted" | "trained";
+
+export interface PredictorFitOptions {
+  kind: PredictorKind;
+  /** Hidden units. */
+  rank: number;
+  type: WeightType;
+  /** Share of the (row, neuron) pairs that fire which it is to find. */
+  recall: number;
+  epochs: number;
+  seed: number;
+  /** A file that an interrupted training goes on from; null keeps none. */
+  checkpoint: string | null;
+}
+
+/** (row, neuron) pairs, but for `rows`. */
+export interface Confusion {
+  rows: number;
+  fired: number;
+  /** Taken for active. */
+  predicted: number;
+  /** Both. */
+  found: number;
+}
+
+/** A predictor as a model file stores it, and what it does with activations rounded as engines round them. */
+export interface FittedPredictor {
+  /** [rank][embd] in the type asked for. */
+  fc1: Uint8Array<ArrayBuffer>;
+  /** [ff][rank]. */
+  fc2: Uint8Array<ArrayBuffer>;
+  calibration: Confusion;
+  test: Confusion;
+  /** Mean cross-entropy of the last epoch, in nats a pair; 0 where nothing was trained. */
+  loss: number;
+}
+
+export interface TrainingProgress {
+  epoch: number;
+  epochs: number;
+  /** Share of the training. */
+  done: number;
+  /** Mean over the epoch so far. */
+  loss: number;
+}
+
 /** How an engine's step loop ended: `closed` on request, else the failure that ended it. */
 export type ServeOutcome = { kind: "closed" } | { kind: "failed"; failure: StepFailure };
 
@@ -330,6 +400,14 @@ interface Addon {
   engineStop(engine: object): void;
   engineClose(engine: object): Promise<void>;
   convertRows(conversion: RowConversion): Promise<Uint8Array<ArrayBuffer>>;
+  trainingOpen(data: LayerTrainingData): Promise<object>;
+  trainingFit(
+    layer: object,
+    options: PredictorFitOptions,
+    onProgress: (progress: TrainingProgress) => void,
+    cancel: object,
+  ): Promise<FittedPredictor>;
+  trainingClose(layer: object): void;
 }
 
 function findAddon(): string {
@@ -588,5 +666,34 @@ export class Engine {
   /** Stops serving and frees everything. A second close is a `closed` error. */
   async close(): Promise<void> {
     return call((addon) => addon.engineClose(this.handle));
+  }
+}
+
+/** Predictors of one layer, made from its gate and from what was observed of it. */
+export class LayerTraining {
+  private constructor(private readonly handle: object) {}
+
+  /** Reads the files into memory, as float32. */
+  static async open(data: LayerTrainingData): Promise<LayerTraining> {
+    return new LayerTraining(await call((addon) => addon.trainingOpen(data)));
+  }
+
+  /**
+   * Makes a predictor and measures it. One at a time; the same bits for the same arguments and data on one CPU,
+   * whatever the threads. Aborting `signal` ends it with a `cancelled` error.
+   */
+  async fit(
+    options: PredictorFitOptions,
+    onProgress: (progress: TrainingProgress) => void,
+    signal: AbortSignal | null,
+  ): Promise<FittedPredictor> {
+    return cancellable(signal, (cancel) =>
+      call((addon) => addon.trainingFit(this.handle, options, onProgress, cancel)),
+    );
+  }
+
+  /** Frees the data. A second close is a `closed` error. */
+  close(): void {
+    call((addon) => addon.trainingClose(this.handle));
   }
 }

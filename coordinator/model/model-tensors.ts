@@ -9,6 +9,7 @@ export interface ModelTensors {
   /** In the order of the layers, embedding first. */
   refs: TensorRef[];
   vocab: number;
+  /** Whether any layer has one; a layer without computes every gate. */
   hasPredictor: boolean;
   downTransposed: boolean;
   /** Elements of all weights, without predictors and rotary factors. */
@@ -67,7 +68,7 @@ export function collectTensors(
   return {
     refs: collector.refs,
     vocab,
-    hasPredictor: predictors === layers,
+    hasPredictor: predictors > 0,
     downTransposed: transposed === layers,
     parameters: collector.refs
       .filter((ref) => !NOT_PARAMETERS.test(ref.name))

@@ -12,7 +12,7 @@ export interface Model {
   architecture: string;
   shape: ModelShape;
   trainedContextLength: number;
-  /** Whether every layer has predictor tensors (`fc1`, `fc2`). */
+  /** Whether any layer has predictor tensors (`fc1`, `fc2`); one without computes every gate. */
   hasPredictor: boolean;
   /** Whether down-projections are stored one row a neuron (`ffn_down_t`) in every layer. */
   downTransposed: boolean;

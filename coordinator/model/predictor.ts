@@ -9,7 +9,7 @@ import type { Model } from "./model.js";
  */
 export type PredictorUse = "auto" | "on" | "off" | { threshold: number };
 
-const PREDICTOR_TENSOR = /^blk\.\d+\.fc[12]\.weight$/;
+export const PREDICTOR_TENSOR = /^blk\.\d+\.fc[12]\.weight$/;
 
 /**
  * The model as executors are to compute it: they use the predictors among the tensors they are told of, with the

@@ -4,6 +4,9 @@ import { ThermoclineError } from "../../proto/errors.js";
 import type { GgufFile } from "./gguf.js";
 import { abbreviate } from "./gguf-metadata.js";
 
+/** PowerInfer's key: the logit from which its predictors take a neuron for active; 0 where a file has none. */
+export const PREDICTOR_THRESHOLD_KEY = "powerinfer.sparse_threshold";
+
 /** Architectures whose layers the engines compute; Bamboo is llama's shape with another activation. */
 const ARCHITECTURES: readonly string[] = ["llama", "bamboo"];
 
@@ -86,7 +89,7 @@ export function readShape(file: GgufFile): Omit<ModelShape, "activation" | "relu
     ropeBase: positive(file, `${architecture}.rope.freq_base`, 10_000),
     ropeScale: 1 / ropeFactor(file, architecture),
     ropeDims,
-    predictorThreshold: metadata.number("powerinfer.sparse_threshold", 0),
+    predictorThreshold: metadata.number(PREDICTOR_THRESHOLD_KEY, 0),
   };
 }
 

@@ -7,6 +7,7 @@
 #include "formats_bridge.h"
 #include "machine_bridge.h"
 #include "observation_bridge.h"
+#include "train_bridge.h"
 
 namespace thermocline::bridge {
 namespace {
@@ -18,6 +19,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   export_observation(env, exports);
   export_engine(env, exports);
   export_formats(env, exports);
+  export_training(env, exports);
   return exports;
 }
 

@@ -110,6 +110,14 @@ std::span<const uint32_t> Argument::uint32s() const {
   return {array.Data(), array.ElementLength()};
 }
 
+std::span<const float> Argument::float32s() const {
+  if (!value_.IsTypedArray() || value_.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array) {
+    expected("a Float32Array");
+  }
+  const auto array = value_.As<Napi::Float32Array>();
+  return {array.Data(), array.ElementLength()};
+}
+
 Napi::Function Argument::function() const {
   if (!value_.IsFunction()) expected("a function");
   return value_.As<Napi::Function>();

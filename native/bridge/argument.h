@@ -49,6 +49,7 @@ class Argument {
   std::span<const uint8_t> uint8s() const;
   std::span<const int32_t> int32s() const;
   std::span<const uint32_t> uint32s() const;
+  std::span<const float> float32s() const;
   Napi::Function function() const;
 
  private:

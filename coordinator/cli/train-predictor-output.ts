@@ -1,0 +1,103 @@
+/** What `thermocline train-predictor` shows while it runs, and at its end. */
+import { formatBytes, formatSeconds } from "../../proto/units.js";
+import type { Perplexity } from "../perplexity/estimate.js";
+import type { TrainReport, TrainStage } from "../predictors/train.js";
+import type { CandidateReport, LayerReport } from "../predictors/train-layer.js";
+
+export function stageText(stage: TrainStage): string {
+  switch (stage.kind) {
+    case "tokenizing":
+      return "tokenizing the texts";
+    case "collecting":
+      return `collecting activations: ${stage.windowsDone} of ${stage.windows} windows`;
+    case "training": {
+      const { layer, layers, candidate, progress } = stage;
+      const what = `layer ${layer} of ${layers}: ${candidate.kind} predictor of rank ${candidate.rank}`;
+      if (progress === null) return what;
+      const { epoch, epochs, done, loss } = progress;
+      return `${what}, epoch ${epoch} of ${epochs} (${(100 * done).toFixed(0)} %), loss ${loss.toFixed(4)}`;
+    }
+    case "writing":
+      return "writing the model";
+    case "evaluating":
+      return `perplexity ${stage.predictor ? "with" : "without"} predictors: ${(100 * stage.share).toFixed(0)} %`;
+  }
+}
+
+const COLUMNS = [
+  "layer",
+  "fired",
+  "predictor",
+  "rank",
+  "recall",
+  "precision",
+  "size",
+  "of FFN",
+  "taken",
+  "speed-up",
+  "time",
+];
+
+/** Speed-ups are ratios of bytes that a token reads of the FFN, with every gate computed and with the predictor. */
+export function reportText(report: TrainReport): string {
+  const rows = report.layers.map(layerCells);
+  const widths = COLUMNS.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  const line = (cells: readonly string[]) =>
+    cells.map((cell, column) => cell.padStart(widths[column] ?? 0)).join("  ");
+  const { tokens, collectSeconds, trainSeconds, out } = report;
+  return `${[
+    line(COLUMNS),
+    ...rows.map(line),
+    perplexityLine(report),
+    `${tokens} tokens: collected in ${formatSeconds(collectSeconds)}, trained in ${formatSeconds(trainSeconds)}`,
+    `wrote ${out}`,
+  ].join("\n")}\n`;
+}
+
+/** For programs. */
+export function reportJson(report: TrainReport): string {
+  return `${JSON.stringify(report, null, 2)}\n`;
+}
+
+function layerCells({ layer, firedShare, chosen, seconds }: LayerReport): string[] {
+  const start = [String(layer), percent(firedShare)];
+  if (chosen === null)
+    return [...start, "none", "-", "-", "-", "-", "-", "-", "1.00", formatSeconds(seconds)];
+  const { kind, rank, recall, precision, cost, ffnShare, predictedShare } = chosen;
+  return [
+    ...start,
+    kind,
+    String(rank),
+    percent(recall),
+    percent(precision),
+    formatBytes(cost.predictorBytes),
+    percent(ffnShare),
+    percent(predictedShare),
+    speedUp(chosen).toFixed(2),
+    formatSeconds(seconds),
+  ];
+}
+
+function speedUp({ cost }: CandidateReport): number {
+  return cost.exactBytes / cost.bytes;
+}
+
+function perplexityLine({ perplexity }: TrainReport): string {
+  const without = perplexity.without.estimate;
+  const withThem = perplexity.with?.estimate ?? null;
+  if (without === null) return "perplexity: no window was read";
+  if (withThem === null) return `perplexity ${shown(without)}; no layer gains from a predictor`;
+  const change = withThem.perplexity / without.perplexity - 1;
+  const sign = change < 0 ? "" : "+";
+  return `perplexity ${shown(without)} without predictors, ${shown(withThem)} with them: ${sign}${(100 * change).toFixed(2)} %`;
+}
+
+function shown({ perplexity }: Perplexity): string {
+  return perplexity.toFixed(4);
+}
+
+function percent(share: number): string {
+  return Number.isNaN(share) ? "-" : `${(100 * share).toFixed(1)} %`;
+}

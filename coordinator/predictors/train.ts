@@ -1,0 +1,255 @@
+/** Activation predictors for a model: collects activations, trains layer after layer, writes the model with them. */
+import { existsSync } from "node:fs";
+import { statfs } from "node:fs/promises";
+import { dirname } from "node:path";
+import { machine, NativeError, type TrainingProgress, type WeightType } from "../../native/index.js";
+import { ThermoclineError } from "../../proto/errors.js";
+import {
+  BUILT_ENTRIES,
+  type ExecutorEntries,
+  type ExecutorOptions,
+  type PrivateExecutors,
+  withExecutors,
+} from "../execution.js";
+import type { ExecutorGroup } from "../executors/group.js";
+import { createLog } from "../log.js";
+import { loadModel } from "../model/load-model.js";
+import type { Model } from "../model/model.js";
+import { withPredictor } from "../model/predictor.js";
+import { type Measurement, measurePerplexity } from "../perplexity/measure.js";
+import { limitsFor } from "../serving-defaults.js";
+import { collect } from "./collect.js";
+import type { Candidate } from "./rank-search.js";
+import { recordBytes, rowSetOf, windowsToRead } from "./row-sets.js";
+import { readTexts } from "./texts.js";
+import { type LayerReport, type TrainedLayer, trainLayer } from "./train-layer.js";
+import { identityOf, WorkFolder } from "./work-folder.js";
+import { writeWithPredictors } from "./write-model.js";
+
+export interface TrainPredictorOptions {
+  modelPath: string;
+  textPaths: readonly string[];
+  /** null takes the windows of the texts that were kept for the figures. */
+  evalTextPath: string | null;
+  out: string;
+  /** Whether an existing file may be replaced. */
+  replace: boolean;
+  recall: number;
+  /** null takes as many as `diskBytes` allow, up to a default. */
+  tokens: number | null;
+  diskBytes: number;
+  type: WeightType;
+  mostRank: number;
+  /** null is decided by the number of rows. */
+  epochs: number | null;
+  /** null takes all. */
+  layers: { first: number; last: number } | null;
+  seed: number;
+  /** null takes one a core. */
+  threads: number | null;
+  keepWork: boolean;
+  logLevel: string;
+}
+
+export type TrainStage =
+  | { kind: "tokenizing" }
+  | { kind: "collecting"; windowsDone: number; windows: number }
+  | {
+      kind: "training";
+      layer: number;
+      layers: number;
+      candidate: Candidate;
+      progress: TrainingProgress | null;
+    }
+  | { kind: "writing" }
+  | { kind: "evaluating"; share: number; predictor: boolean };
+
+export interface TrainReport {
+  model: string;
+  out: string;
+  options: { recall: number; type: WeightType; epochs: number; seed: number };
+  tokens: number;
+  layers: LayerReport[];
+  /** Over the evaluation's windows; null for a model no layer of which got a predictor. */
+  perplexity: { without: Measurement; with: Measurement | null };
+  collectSeconds: number;
+  trainSeconds: number;
+}
+
+export interface TrainWatch {
+  onStage: (stage: TrainStage) => void;
+  signal: AbortSignal;
+  entries?: ExecutorEntries;
+  /** The thread that tokenizes. */
+  encoderEntry?: URL;
+}
+
+const MOST_CONTEXT = 512;
+/** Perplexities of so many windows are precise enough to compare two runs over the same tokens. */
+const MOST_EVAL_WINDOWS = 200;
+/** Rows that a training sees in all, within these epochs. */
+const ROWS_TO_SEE = 1_000_000;
+const LEAST_EPOCHS = 3;
+const MOST_EPOCHS = 30;
+
+/** @throws ThermoclineError, or the signal's reason; what was done by then is kept for the next call */
+export async function trainPredictors(
+  options: TrainPredictorOptions,
+  watch: TrainWatch,
+): Promise<TrainReport> {
+  const { signal } = watch;
+  try {
+    return await run(options, watch);
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    throw error instanceof NativeError ? asThermoclineError(error) : error;
+  }
+}
+
+async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<TrainReport> {
+  const { onStage, signal } = watch;
+  const model = withPredictor(await loadModel(options.modelPath, {}), "off");
+  refuseDense(model);
+  if (existsSync(options.out) && !options.replace) {
+    throw new ThermoclineError(
+      "FAILED_PRECONDITION",
+      `${options.out}: exists already; give --force to replace it`,
+    );
+  }
+  const layers = layersOf(model, options.layers);
+  const { shape } = model;
+  const contextLength = Math.min(MOST_CONTEXT, model.trainedContextLength);
+  const free = await statfs(dirname(options.out)).catch((error: unknown) => {
+    throw new ThermoclineError("NOT_FOUND", `${options.out}: its folder cannot be used: ${String(error)}`);
+  });
+  const most = windowsToRead({
+    tokens: options.tokens,
+    contextLength,
+    bytesPerToken: recordBytes(shape) * layers.length,
+    diskBytes: options.diskBytes,
+    freeBytes: free.bavail * free.bsize,
+  });
+  onStage({ kind: "tokenizing" });
+  const texts = { model, contextLength, ...watch };
+  const windows = await readTexts(options.textPaths, most, texts);
+  const evaluated =
+    options.evalTextPath === null
+      ? windows.filter((_, window) => rowSetOf(window, windows.length) === "test")
+      : await readTexts([options.evalTextPath], MOST_EVAL_WINDOWS, texts);
+
+  const folder = new WorkFolder(`${options.out}.train`);
+  const { fileBytes, tensors } = model;
+  const collection = await folder.open(identityOf({ fileBytes, tensors, shape, windows, layers }));
+  const collectStart = performance.now();
+  if (collection.windowsDone < windows.length) {
+    await onExecutors(model, contextLength, options, watch, "activations", (group) =>
+      collect(group, {
+        windows,
+        layers,
+        shape,
+        folder,
+        collection,
+        onProgress: (windowsDone) => onStage({ kind: "collecting", windowsDone, windows: windows.length }),
+        signal,
+      }),
+    );
+  }
+  const trainStart = performance.now();
+  const tokens = windows.length * contextLength;
+  const epochs =
+    options.epochs ?? Math.max(LEAST_EPOCHS, Math.min(MOST_EPOCHS, Math.round(ROWS_TO_SEE / (0.8 * tokens))));
+  const trained: TrainedLayer[] = [];
+  for (const layer of layers) {
+    const threads = options.threads ?? machine().cores;
+    const onProgress = (candidate: Candidate, progress: TrainingProgress | null) =>
+      onStage({ kind: "training", layer, layers: shape.layers, candidate, progress });
+    trained.push(await trainLayer(model, layer, folder, { ...options, epochs, threads }, onProgress, signal));
+  }
+  const trainSeconds = (performance.now() - trainStart) / 1000;
+
+  const predictors = trained.flatMap(({ report: { layer }, best }) =>
+    best === null ? [] : [{ layer, rank: best.rank, weights: best.fitted }],
+  );
+  onStage({ kind: "writing" });
+  await writeWithPredictors(model.file, options.out, predictors, { ...options, signal });
+  const evaluate = (of: Model, predictor: boolean) =>
+    onExecutors(of, contextLength, options, watch, "none", (group) =>
+      measurePerplexity(group, {
+        windows: evaluated,
+        shape,
+        onProgress: ({ share }) => onStage({ kind: "evaluating", share, predictor }),
+        signal,
+      }),
+    );
+  const without = await evaluate(model, false);
+  const withThem = predictors.length === 0 ? null : await evaluate(await loadModel(options.out, {}), true);
+  if (!options.keepWork) await folder.remove();
+  const { recall, type, seed } = options;
+  return {
+    model: model.path,
+    out: options.out,
+    options: { recall, type, epochs, seed },
+    tokens,
+    layers: trained.map(({ report }) => report),
+    perplexity: { without, with: withThem },
+    collectSeconds: (trainStart - collectStart) / 1000,
+    trainSeconds,
+  };
+}
+
+function refuseDense({ path, shape }: Model): void {
+  if (shape.activation !== "silu") return;
+  throw new ThermoclineError(
+    "FAILED_PRECONDITION",
+    `${path}: its activation is silu, under which every neuron is active, so there is nothing to predict; give a model ` +
+      "with ReLU gates",
+  );
+}
+
+function layersOf({ path, shape }: Model, layers: { first: number; last: number } | null): number[] {
+  const { first, last } = layers ?? { first: 0, last: shape.layers - 1 };
+  if (first <= last && last < shape.layers) {
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  }
+  throw new ThermoclineError(
+    "INVALID_ARGUMENT",
+    `--layers is ${first}-${last}, and ${path} has layers 0 to ${shape.layers - 1}; give a range of those`,
+  );
+}
+
+function onExecutors<T>(
+  model: Model,
+  contextLength: number,
+  { threads, logLevel }: TrainPredictorOptions,
+  { entries = BUILT_ENTRIES, signal }: TrainWatch,
+  observation: NonNullable<PrivateExecutors["observation"]>,
+  work: (group: ExecutorGroup) => Promise<T>,
+): Promise<T> {
+  const sizes = limitsFor(model, { slots: 1, contextLength });
+  const limits = { ...sizes, maxLogitRows: sizes.maxRows };
+  const options: ExecutorOptions = {
+    gpu: "off",
+    vramBudgetBytes: null,
+    cpuExecutors: 1,
+    threads,
+    repack: true,
+    placementPath: null,
+    executorAddresses: [],
+  };
+  const log = createLog("train-predictor", logLevel);
+  const onState = () => undefined;
+  return withExecutors(
+    { model, options, limits, observation, profile: null, entries, log, onState, signal },
+    work,
+  );
+}
+
+function asThermoclineError(error: NativeError): ThermoclineError {
+  const codes = {
+    "out-of-memory": "RESOURCE_EXHAUSTED",
+    corrupt: "DATA_LOSS",
+    "not-found": "NOT_FOUND",
+  } as const;
+  const code = error.code in codes ? codes[error.code as keyof typeof codes] : "INTERNAL";
+  return new ThermoclineError(code, error.message, { cause: error });
+}

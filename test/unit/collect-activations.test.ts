@@ -1,0 +1,113 @@
+/** Files of activations, and how an interrupted collection goes on. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { collect, type ObservedRunner } from "../../coordinator/predictors/collect.js";
+import type { Candidate } from "../../coordinator/predictors/rank-search.js";
+import { recordBytes } from "../../coordinator/predictors/row-sets.js";
+import { type Collection, ROW_SETS, WorkFolder } from "../../coordinator/predictors/work-folder.js";
+
+const SHAPE = { embd: 2, ff: 70 };
+const LAYERS = [1, 3];
+const WINDOWS = Array.from({ length: 12 }, (_, window) => [10 * window, 10 * window + 1, 10 * window + 2]);
+
+let path: string;
+beforeEach(() => {
+  path = mkdtempSync(join(tmpdir(), "collect-"));
+});
+afterEach(() => rmSync(path, { recursive: true }));
+
+/** Inputs are (token, layer); the neuron that fires has the token's number. */
+function runnerOf(failAtToken: number | null): ObservedRunner {
+  let tokens: number[] = [];
+  return {
+    limits: { maxRows: 2, maxLogitRows: 1, slots: 1, contextLength: 3 },
+    run: async (rows, observed) => {
+      expect(observed).toBe(true);
+      tokens = rows.map(({ token }) => token);
+      if (failAtToken !== null && tokens.includes(failAtToken)) throw new Error("interrupted");
+      return { step: 1, logits: [], startNs: 0, endNs: 0, timings: new Float64Array() };
+    },
+    observed: (read) =>
+      read({
+        takeCounts: () => ({ counts: new Uint32Array(), strengths: new Float32Array() }),
+        activations: (layer) => ({
+          inputs: new Float32Array(tokens.flatMap((token) => [token, layer])),
+          fired: new Uint8Array(tokens.flatMap((token) => [token, ...Array<number>(15).fill(0)])),
+        }),
+      }),
+  };
+}
+
+async function collectWith(runner: ObservedRunner, folder: WorkFolder): Promise<Collection> {
+  const collection = await folder.open("this model and text");
+  await collect(runner, {
+    windows: WINDOWS,
+    layers: LAYERS,
+    shape: SHAPE,
+    folder,
+    collection,
+    onProgress: () => undefined,
+    signal: new AbortController().signal,
+  });
+  return collection;
+}
+
+function tokensOf(folder: WorkFolder, layer: number): number[][] {
+  return ROW_SETS.map((set) => {
+    const bytes = readFileSync(folder.rowsPath(layer, set));
+    const record = recordBytes(SHAPE);
+    return Array.from({ length: bytes.length / record }, (_, row) => {
+      const token = bytes.readFloatLE(row * record);
+      expect(bytes.readFloatLE(row * record + 4)).toBe(layer);
+      expect(bytes[row * record + 8]).toBe(token);
+      return token;
+    });
+  });
+}
+
+test("each window's rows go to one set, in the text's order, the same after an interruption", async () => {
+  const whole = new WorkFolder(join(path, "whole"));
+  expect(await collectWith(runnerOf(null), whole)).toMatchObject({ windowsDone: 12 });
+  const [training = [], calibration = [], kept = []] = tokensOf(whole, 1);
+  expect(calibration).toEqual(WINDOWS[8]);
+  expect(kept).toEqual(WINDOWS[9]);
+  expect(training).toEqual([...WINDOWS.slice(0, 8), ...WINDOWS.slice(10)].flat());
+
+  const broken = new WorkFolder(join(path, "broken"));
+  // In the middle of window 10: what was written since the last note is read again.
+  await expect(collectWith(runnerOf(102), broken)).rejects.toThrow("interrupted");
+  await collectWith(runnerOf(null), broken);
+  for (const layer of LAYERS) expect(tokensOf(broken, layer)).toEqual(tokensOf(whole, layer));
+});
+
+test("the folder of another model or text is refused", async () => {
+  const folder = new WorkFolder(join(path, "work"));
+  await folder.writeCollection({ identity: "another", windowsDone: 3 }).catch(() => undefined);
+  await folder.open("mine");
+  await folder.writeCollection({ identity: "another", windowsDone: 3 });
+  await expect(folder.open("mine")).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+});
+
+test("predictors that were measured are found again, but not by other options", async () => {
+  const folder = new WorkFolder(join(path, "work"));
+  await folder.open("mine");
+  const candidate: Candidate = { kind: "trained", rank: 32 };
+  const pairs = { rows: 1, fired: 2, predicted: 3, found: 2 };
+  const fitted = {
+    fc1: new Uint8Array([1, 2]),
+    fc2: new Uint8Array([3]),
+    calibration: pairs,
+    test: pairs,
+    loss: 0.5,
+  };
+  expect(await folder.readFitted(4, candidate, "a")).toBeNull();
+  await folder.writeFitted(4, candidate, "a", fitted);
+  expect(await folder.readFitted(4, candidate, "a")).toEqual(fitted);
+  expect(await folder.readFitted(4, candidate, "b")).toBeNull();
+  expect(await folder.readFitted(5, candidate, "a")).toBeNull();
+  writeFileSync(join(path, "work", "unrelated"), "");
+  await folder.remove();
+  expect(await folder.readFitted(4, candidate, "a")).toBeNull();
+});
