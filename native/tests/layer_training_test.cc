@@ -123,6 +123,7 @@ TEST(what_cannot_be_fitted_is_refused) {
   CHECK_THROWS(with(PredictorKind::shifted, 96, WeightType::q8_0, false), ErrorCode::invalid_argument);
   CHECK_THROWS(with(PredictorKind::paired, 0, WeightType::q8_0, false), ErrorCode::invalid_argument);
   CHECK_THROWS(with(PredictorKind::shifted, 20, WeightType::q8_0, false), ErrorCode::unsupported);
+  CHECK_THROWS(with(PredictorKind::trained, 48, WeightType::q8_0, false), ErrorCode::unsupported);
   CHECK_THROWS(with(PredictorKind::trained, 32, WeightType::q8_0, true), ErrorCode::cancelled);
   CHECK_THROWS(LayerTraining(1, kEmbd, kFf, 96, {"/nonexistent/rows", "", ""}, problem.gate), ErrorCode::not_found);
   const std::string broken = files.write("broken", problem.test);

@@ -38,6 +38,8 @@ FittedPredictor LayerTraining::fit(const FitOptions& options,
                                    const std::function<void(const TrainingProgress&)>& progress,
                                    const std::atomic<bool>& cancel) {
   if (options.rank < 2) throw Error(ErrorCode::invalid_argument, "rank must be at least 2", "options.rank");
+  // Before anything is rounded in blocks, or trained in vain.
+  check_storable(training_.embd, options.rank, options.type);
   if (options.kind == PredictorKind::paired) return finish(begin(Form::paired, options, cancel), true, options);
   if (options.kind == PredictorKind::shifted) return finish(begin(Form::shifted, options, cancel), true, options);
   const bool wide = directions_of(Form::shifted, options.rank) > directions_;

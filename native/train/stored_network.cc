@@ -28,14 +28,17 @@ std::vector<uint8_t> store(const std::vector<float>& weights, size_t cols, Weigh
 
 }  // namespace
 
-StoredNetwork store_network(const Network& network, WeightType type) {
+void check_storable(size_t embd, size_t rank, WeightType type) {
   const size_t block = block_elements(type);
-  if (network.embd % block != 0 || network.rank % block != 0) {
-    throw Error(ErrorCode::unsupported,
-                "a predictor of width " + std::to_string(network.embd) + " and rank " + std::to_string(network.rank) +
-                    " has no whole blocks of " + std::to_string(block) + ": choose type f16",
-                "options.type");
-  }
+  if (embd % block == 0 && rank % block == 0) return;
+  throw Error(ErrorCode::unsupported,
+              "a predictor of width " + std::to_string(embd) + " and rank " + std::to_string(rank) +
+                  " has no whole blocks of " + std::to_string(block) + ": choose type f16",
+              "options.type");
+}
+
+StoredNetwork store_network(const Network& network, WeightType type) {
+  check_storable(network.embd, network.rank, type);
   StoredNetwork stored{{}, {}, {network.embd, network.ff, network.rank, {}, {}}};
   stored.fc1 = store(network.fc1, network.embd, type, stored.network.fc1);
   stored.fc2 = store(network.fc2, network.rank, type, stored.network.fc2);

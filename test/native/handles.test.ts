@@ -10,11 +10,13 @@ const TAKES_HANDLE = new Map<string, string>([
   ...Object.keys(addon)
     .filter((name) => /^engine(?!Load)/.test(name))
     .map((name): [string, string] => [name, "engine"]),
+  ["trainingFit", "layer"],
+  ["trainingClose", "layer"],
   ["cancel", "cancel"],
 ]);
 
 test("the pattern above finds the exports", () => {
-  expect(TAKES_HANDLE.size).toBe(10 + 5 + 1);
+  expect(TAKES_HANDLE.size).toBe(12 + 5 + 2 + 1);
 });
 
 test.each([...TAKES_HANDLE])("%s refuses what is no handle of its kind", (name, kind) => {
