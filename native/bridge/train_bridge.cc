@@ -8,6 +8,7 @@
 #include "cancel_token.h"
 #include "errors.h"
 #include "event_loop.h"
+#include "handle.h"
 #include "weight_type_argument.h"
 
 namespace thermocline::bridge {
