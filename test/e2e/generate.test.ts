@@ -1,5 +1,10 @@
 /** `thermocline generate` with a stack of its own. */
+
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { bundledModelPath } from "../../coordinator/model/bundled.js";
+import { loadModel } from "../../coordinator/model/load-model.js";
+import { splitPlacement } from "../support/split-placement.js";
 import { type Role, Sandbox } from "./support/sandbox.js";
 
 /** Longest time from a signal until nothing is left, as promised to users. */
@@ -14,8 +19,10 @@ afterEach(() => sandbox.remove());
 
 describe("a story", () => {
   test("streams to stdout, with the layers' table and a summary on stderr, and leaves nothing behind", async () => {
+    const placement = join(sandbox.path, "placement.json");
+    const split = splitPlacement(placement, await loadModel(bundledModelPath(), {}));
     const command = sandbox.thermocline(
-      ...["generate", "--prompt", PROMPT, "--max-tokens", "40", "--gpu", "host", "--layers"],
+      ...["generate", "--prompt", PROMPT, "--max-tokens", "40", "--layers", ...split],
     );
     const seen: string[] = [];
     command.child.stdout?.on("data", (text: string) => seen.push(text));
@@ -33,7 +40,7 @@ describe("a story", () => {
     expect(stderr).toMatch(
       /^5 prompt \+ 40 generated tokens, first after .* tokens\/s, seed \d+, --max-tokens were/m,
     );
-    expect(sandbox.leftovers()).toEqual([]);
+    expect(sandbox.leftovers()).toEqual(["file placement.json"]);
   });
 
   test("as JSON is one message a line", async () => {

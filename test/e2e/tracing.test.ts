@@ -5,6 +5,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { InferenceService } from "../../proto/gen/thermocline/v1/inference_pb.js";
 import { OtlpReceiver, type ReceivedSpan } from "../support/otlp-receiver.js";
+import { splitPlacement } from "../support/split-placement.js";
 import { writeTinyModel } from "../support/tiny-model.js";
 import { FIRST_LETTER } from "../support/tiny-vocabulary.js";
 import { PATIENCE_MS, Sandbox, type Server } from "./support/sandbox.js";
@@ -31,7 +32,8 @@ beforeAll(async () => {
   // With a predictor, so that every phase is there.
   const shape = { layers: LAYERS, embd: 128, heads: 4, headDim: 32, ff: NEURONS, predictorRank: 32 };
   const model = await writeTinyModel(join(sandbox.path, "m.gguf"), { seed: 6, contextLength: 128, ...shape });
-  server = await sandbox.serve("--model", model.path, "--gpu", "host", "--otlp-endpoint", receiver.endpoint);
+  const split = splitPlacement(join(sandbox.path, "placement.json"), model);
+  server = await sandbox.serve("--model", model.path, "--otlp-endpoint", receiver.endpoint, ...split);
   await generate({ traceparent: `00-${TRACE_ID}-${CALLER}-01` });
   await receiver.waitFor("the trace", () => receiver.spans.some(({ name }) => name === "generate"));
 });
