@@ -23,16 +23,21 @@ function textOf(sentences: number): string {
   return path;
 }
 
+/** On a busy machine something takes more than two seconds, and then says what it is at. */
+function withoutProgress(stderr: string): string {
+  return stderr.replace(/^(?:tokenizing|loading|\d+ of \d+ windows).*\n/gm, "");
+}
+
 test("prints perplexity, tokens, speed and active neurons, the same on every device, and leaves nothing behind", async () => {
   const text = textOf(60);
   const args = ["perplexity", "--text", text, "--ctx", "64", "--chunks", "3", "--threads", "2"];
   const plain = await sandbox.run(...args, "--gpu", "off");
-  expect(plain).toMatchObject({ code: 0, stderr: "" });
+  expect({ code: plain.code, stderr: withoutProgress(plain.stderr) }).toEqual({ code: 0, stderr: "" });
   expect(plain.stdout).toMatch(
     /^PPL = [\d.]+ \+\/- [\d.]+\n93 tokens scored: .* of 64, 3 of 3 windows\n[\d.]+ tokens\/s, [\d.]+ % of the neurons active\n$/,
   );
   const { code, stdout, stderr } = await sandbox.run(...args, "--gpu", "host", "--json");
-  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  expect({ code, stderr: withoutProgress(stderr) }).toEqual({ code: 0, stderr: "" });
   const report = JSON.parse(stdout) as Record<string, number>;
   expect(report).toMatchObject({ windows: 3, windowsDone: 3, tokensScored: 93, tokensRead: 189 });
   expect(plain.stdout).toContain(

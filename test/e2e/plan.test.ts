@@ -75,7 +75,9 @@ describe("for a machine that is not there", () => {
     );
     expect(stdout).toMatch(/^[\d.]+ tokens\/s predicted, [\d.]+ ms a step, at position 256$/m);
     expect(stdout).toMatch(/^[\d.]+ % of the active neurons on the GPU executor$/m);
-    expect(stdout).toMatch(/^no profile: all neurons are taken to be active for every token/m);
+    expect(stdout).toMatch(
+      /^activity from the profile .*stories-3\.5m-relu\.f16\.profile\.gguf, over 240739 tokens/m,
+    );
     expect(stdout).toMatch(/^ {2}budget +3\.00 MiB {2}3145728 B$/m);
     expect(stdout.match(/^ +[\d.]+ MiB {2}[\d.]+ tokens\/s {2}\(\+\d+ %\)$/gm)).toHaveLength(3);
     expect(stdout).toMatch(/^layer 4, neurons in groups of 64$/m);
