@@ -1,0 +1,67 @@
+// Dequantizing matrix-vector products: a warp multiplies a row of weights with up to kMostRows rows of activations, and
+// gives the bits that the CPU's kernels give.
+#pragma once
+
+#include "terms.h"
+
+namespace thermocline::cuda {
+
+// Rows of activations that one reading of the weights serves.
+inline constexpr unsigned kMostRows = 8;
+
+// Shared memory a warp needs for X rows of activations.
+constexpr size_t product_bytes(unsigned x) { return size_t{x} * kWarp * sizeof(float); }
+
+// sums[j] = row · x[j], the sum of its blocks' terms, one after the other: the lanes compute 32 terms at a time, and the
+// j-th of them adds up those of x[j]. Every lane must call it; lane j < X has the result. `terms` is the warp's.
+template <WeightType Type, unsigned X>
+THERMOCLINE_DEVICE float block_product(const std::byte* row, unsigned cols, const Q8Activation* x, unsigned x_stride,
+                                       float* terms) {
+  const RowOfBlocks<Type> weights{row, cols / static_cast<unsigned>(RowOfBlocks<Type>::kFormat.elements)};
+  const unsigned subs = cols / static_cast<unsigned>(kBlock);
+  const unsigned lane = lane_index();
+  float sum = 0;
+  for (unsigned first = 0; first < subs; first += kWarp) {
+    if (first + lane < subs) {
+      for (unsigned j = 0; j < X; ++j) {
+        terms[j * kWarp + lane] = term<Type>(weights, first + lane, x[j * x_stride + first + lane]);
+      }
+    }
+    sync_warp();
+    if (lane < X) {
+      const unsigned count = subs - first < kWarp ? subs - first : kWarp;
+      for (unsigned i = 0; i < count; ++i) sum += terms[lane * kWarp + i];
+    }
+    sync_warp();
+  }
+  return sum;
+}
+
+THERMOCLINE_DEVICE float float_at(const Piece& piece, unsigned index, WeightType type) {
+  if (type == WeightType::f32) return float_of(piece.words[index]);
+  const uint16_t bits = static_cast<uint16_t>(piece.words[index / 2] >> index % 2 * 16);
+  return type == WeightType::f16 ? half_to_float(bits) : float_of(uint32_t{bits} << 16);
+}
+
+// The same for floats: sixteen lanes' sums of fused multiply-adds, halved four times (kernels.h). The warp's two halves
+// take a row of weights each: `row` is this half's. Lane 0 of a half has the results.
+template <WeightType Type, unsigned X>
+THERMOCLINE_DEVICE void float_product(const std::byte* row, unsigned cols, const float* x, unsigned x_stride,
+                                      float* sums) {
+  constexpr unsigned kInPiece = kPieceBytes / float_bytes(Type);
+  const unsigned lane = lane_index() % kFloatLanes;
+  const Piece* pieces = reinterpret_cast<const Piece*>(row) + lane;
+  for (unsigned j = 0; j < X; ++j) sums[j] = 0;
+  for (unsigned c = lane; c < cols; c += kInPiece * kFloatLanes, pieces += kFloatLanes) {
+    const Piece piece = read_once(pieces);
+    for (unsigned i = 0; i < kInPiece && c + i * kFloatLanes < cols; ++i) {
+      const float weight = float_at(piece, i, Type);
+      for (unsigned j = 0; j < X; ++j) sums[j] = fmaf(weight, x[j * x_stride + c + i * kFloatLanes], sums[j]);
+    }
+  }
+  for (unsigned half = kFloatLanes / 2; half > 0; half /= 2) {
+    for (unsigned j = 0; j < X; ++j) sums[j] += from_lane(sums[j], lane_index() + half);
+  }
+}
+
+}  // namespace thermocline::cuda
