@@ -52,13 +52,15 @@ export function toProblem(inputs: CostInputs): PlacementProblem {
       parts.map((part) => [find(name(part)).type, tensorBytes(find(name(part)))]);
     const attention = whole("attn_q", "attn_k", "attn_v", "attn_output");
     attention.push([attention[0]?.[0] ?? "f16", cacheBytes(inputs)]);
-    const predictor = model.hasPredictor ? whole("fc1", "fc2") : [];
+    // A model with predictors may have layers without.
+    const isPredicted = model.hasPredictor && tensors.has(name("fc1"));
+    const predictor = isPredicted ? whole("fc1", "fc2") : [];
     const own = ownerCost(inputs, [
       ["attention", attention],
       ["predict", predictor],
     ]);
     const down = tensors.get(name("ffn_down_t")) ?? find(name("ffn_down"));
-    const matrices = { gate: find(name("ffn_gate")), up: find(name("ffn_up")), down };
+    const matrices = { gate: find(name("ffn_gate")), up: find(name("ffn_up")), down, isPredicted };
     return {
       own: { ...own, gpuBytes: taken.ownWeightBytes + taken.kvCacheBytes },
       ...neuronCosts(inputs, layerHeat, matrices, taken.neuronBytes),
@@ -96,7 +98,7 @@ function secondsOf(side: MachineSide, stage: Stage, read: Read): number {
 function neuronCosts(
   { model, machine }: CostInputs,
   heat: LayerHeat,
-  { gate, up, down }: { gate: TensorRef; up: TensorRef; down: TensorRef },
+  { gate, up, down, isPredicted }: { gate: TensorRef; up: TensorRef; down: TensorRef; isPredicted: boolean },
   neuronBytes: (neurons: number) => number,
 ): Omit<LayerProblem, "own"> {
   const { ff } = model.shape;
@@ -105,7 +107,7 @@ function neuronCosts(
   const reads = heat.sizes.map((size, group): Read => {
     const active = heat.active[group] ?? 0;
     return [
-      [gate.type, (model.hasPredictor ? active : size) * each(gate)],
+      [gate.type, (isPredicted ? active : size) * each(gate)],
       [up.type, active * each(up)],
       [down.type, (heat.downRead[group] ?? 0) * each(down)],
     ];

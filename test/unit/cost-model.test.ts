@@ -77,8 +77,9 @@ describe("a layer's neurons", () => {
         kernels: [{ type: "any" as const, stage: "any" as const, share: 1 }],
       },
     };
-    const coldBytes = async (given: Partial<TinyModelOptions>) => {
-      const model = await tiny({ ...options, ...given });
+    const coldBytes = async (given: Partial<TinyModelOptions>, without: RegExp | null = null) => {
+      const whole = await tiny({ ...options, ...given });
+      const model = { ...whole, tensors: whole.tensors.filter(({ name }) => without?.test(name) !== true) };
       const problem = toProblem({
         ...{
           model,
@@ -97,6 +98,8 @@ describe("a layer's neurons", () => {
     const row = 64 * 4;
     expect(await coldBytes({})).toBeCloseTo(64 * row * (1 + 2 / 4), 3);
     expect(await coldBytes({ predictorRank: 32 })).toBeCloseTo(64 * row * (3 / 4), 3);
+    // A layer without one in a model that has some.
+    expect(await coldBytes({ predictorRank: 32 }, /^blk\.0\.fc/)).toBeCloseTo(64 * row * (1 + 2 / 4), 3);
     expect(await coldBytes({ activation: "silu" })).toBeCloseTo(64 * row * 3, 3);
     // Of a block of 32, of which a quarter fires, next to surely some do.
     expect(await coldBytes({ downTransposed: false })).toBeCloseTo(
