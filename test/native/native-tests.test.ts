@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
 
 const NATIVE = fileURLToPath(new URL("../../native", import.meta.url));
-const BUILD_TIMEOUT_MS = 600_000;
+const BUILD_TIMEOUT_MS = 1_200_000;
 const RUN_TIMEOUT_MS = 1_200_000;
 
 const VARIANTS = [
