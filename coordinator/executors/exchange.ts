@@ -1,8 +1,9 @@
 /** Neurons that change places between executors while steps run (docs/decisions/re-placement.md). */
 import { type LayerExchange, monotonicNs, PHASES, type Schedule, TIMING_FIELDS } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
+import { enginePlan } from "../placement/schedule.js";
 import type { StepLimits } from "../schedule/step.js";
-import { allOrAbort, type ModelFile, planFor } from "./load.js";
+import { allOrAbort, type ModelFile } from "./load.js";
 import { planDigest } from "./load-request.js";
 import type { Member } from "./member.js";
 
@@ -100,7 +101,7 @@ export class Exchanges {
       second: [...second],
     }));
     const bytes = await allOrAbort(this.members, control, (member, executor) => {
-      const digest = planDigest(planFor(this.model, this.limits, schedule, executor));
+      const digest = planDigest(enginePlan(this.model, schedule, executor, this.limits));
       const request = { number: BigInt(number), layers: pairs, planDigest: digest };
       return member.stageExchange(request, STAGE_TIMEOUT_MS, control.signal);
     });

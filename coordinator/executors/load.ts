@@ -1,7 +1,6 @@
 /** Gets all executors of a group to serve one new arena. */
 import {
   Arena,
-  type EnginePlan,
   type InstructionSet,
   type MemoryNeeds,
   type Observation,
@@ -9,6 +8,7 @@ import {
 } from "../../native/index.js";
 import type { Loaded } from "../../proto/gen/thermocline/v1/executor_pb.js";
 import type { Model } from "../model/model.js";
+import { enginePlan } from "../placement/schedule.js";
 import type { StepLimits } from "../schedule/step.js";
 import { loadRequest } from "./load-request.js";
 import type { ExecutorInfo, Member } from "./member.js";
@@ -55,26 +55,6 @@ export async function allOrAbort<T, R>(
   });
 }
 
-/** What one executor is told to hold and compute. */
-export function planFor(
-  model: ModelFile,
-  { slots, contextLength, maxRows }: StepLimits,
-  schedule: Schedule,
-  executor: number,
-): EnginePlan {
-  return {
-    modelPath: model.path,
-    modelBytes: model.fileBytes,
-    shape: model.shape,
-    tensors: model.tensors,
-    schedule,
-    executor,
-    slots,
-    contextLength,
-    maxRows,
-  };
-}
-
 /** @returns an arena that every member serves and whose name is gone already */
 export async function loadAll(
   members: readonly Member[],
@@ -98,7 +78,7 @@ export async function loadAll(
   try {
     const progress = new ProgressSum(members.length, options.onProgress);
     const loaded = await allOrAbort(members, control, (member, executor) => {
-      const plan = planFor(model, limits, schedule, executor);
+      const plan = enginePlan(model, schedule, executor, limits);
       const report = (done: number, total: number) => progress.report(executor, done, total);
       return member.load(loadRequest(plan, arena), report, timeoutMs, control.signal);
     });

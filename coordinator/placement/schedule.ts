@@ -28,7 +28,7 @@ export function enginePlan(
   model: Pick<Model, "path" | "fileBytes" | "shape" | "tensors">,
   schedule: Schedule,
   executor: number,
-  sizes: ServingSizes,
+  { slots, contextLength, maxRows }: ServingSizes,
 ): EnginePlan {
   return {
     modelPath: model.path,
@@ -37,7 +37,9 @@ export function enginePlan(
     tensors: model.tensors,
     schedule,
     executor,
-    ...sizes,
+    slots,
+    contextLength,
+    maxRows,
   };
 }
 

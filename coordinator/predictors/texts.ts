@@ -1,9 +1,7 @@
 /** Windows of several texts, in equal parts. */
 import { ThermoclineError } from "../../proto/errors.js";
 import type { Model } from "../model/model.js";
-import { Encoder } from "../model/tokenizer/encoder.js";
-import { loadTokenizer } from "../model/tokenizer/load-tokenizer.js";
-import { textWindows } from "../text/text-windows.js";
+import { textWindows, withEncoder } from "../text/text-windows.js";
 import { LEAST_WINDOWS } from "./row-sets.js";
 
 export interface TextOptions {
@@ -22,23 +20,20 @@ export async function readTexts(
   most: number,
   { model, contextLength, encoderEntry, signal }: TextOptions,
 ): Promise<number[][]> {
-  const tokenizer = loadTokenizer(model.file);
-  const encoder = new Encoder(tokenizer, model, encoderEntry);
-  const texts: number[][][] = [];
-  try {
+  const texts = await withEncoder(model, encoderEntry, async (encoding) => {
+    const all: number[][][] = [];
     for (const path of paths) {
-      texts.push(
+      all.push(
         await textWindows({
-          ...{ path, tokenizer, encoder, contextLength, most, signal },
+          ...{ path, ...encoding, contextLength, most, signal },
           rest: "dropped",
           limitOption: (windows) => `--tokens ${windows * contextLength}`,
           onTokenizing: () => undefined,
         }),
       );
     }
-  } finally {
-    await encoder.close();
-  }
+    return all;
+  });
   const windows = inTurn(texts).slice(0, most);
   if (windows.length >= LEAST_WINDOWS) return windows;
   throw new ThermoclineError(
