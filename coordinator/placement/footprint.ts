@@ -8,7 +8,7 @@ import { type EngineOptions, type EnginePlan, type MemoryNeeds, memoryNeeds } fr
 import type { Model } from "../model/model.js";
 import type { ServingSizes } from "./sizes.js";
 
-/** Arrays begin on multiples of this: `MemoryLayout::kAlignment` of native/engine/cpu/memory_layout.h. */
+/** Arrays begin on multiples of this: `MemoryLayout::kAlignment` of native/engine/memory_layout.h. */
 const ALIGNMENT = 64;
 
 export type FootprintModel = Pick<Model, "shape" | "tensors" | "fileBytes" | "path">;

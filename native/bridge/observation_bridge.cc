@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "../engine/cpu/active_set.h"
+#include "../engine/active_set.h"
 #include "arena_bridge.h"
 #include "errors.h"
 

@@ -25,7 +25,7 @@ void number_threads(int* to) { to[block_index().x * block_threads() + thread_ind
 
 TEST(every_thread_of_every_block_runs_once) {
   std::vector<int> seen(5 * 64);
-  launch(number_threads, {{5}, 64}, seen.data());
+  launch(nullptr, number_threads, {{5}, 64}, seen.data());
   for (const int times : seen) CHECK_EQ(times, 1);
 }
 
@@ -47,7 +47,7 @@ TEST(barriers_hold_back_a_block) {
     std::iota(values.begin(), values.end(), 0);
     expected = values;
     if (rounds % 2 != 0) std::reverse(expected.begin(), expected.end());
-    launch(reverse, {{1}, 128, 128 * sizeof(int)}, values.data(), rounds);
+    launch(nullptr, reverse, {{1}, 128, 128 * sizeof(int)}, values.data(), rounds);
     CHECK(values == expected);
   }
 }
@@ -63,7 +63,7 @@ void shuffle(int* sums, uint32_t* odd) {
 TEST(lanes_of_a_warp_exchange_values) {
   std::vector<int> sums(64);
   std::vector<uint32_t> odd(64);
-  launch(shuffle, {{1}, 64}, sums.data(), odd.data());
+  launch(nullptr, shuffle, {{1}, 64}, sums.data(), odd.data());
   for (unsigned t = 0; t < 64; ++t) {
     CHECK_EQ(sums[t], t < kWarp ? 31 * 32 / 2 : 31 * 32 / 2 + 32 * 32);
     CHECK_EQ(odd[t], 0xaaaaaaaau);
@@ -74,7 +74,7 @@ void fill_from_shared(float* to) { to[thread_index()] = reinterpret_cast<float*>
 
 TEST(shared_memory_starts_as_nans) {
   std::vector<float> values(32);
-  launch(fill_from_shared, {{1}, 32, 32 * sizeof(float)}, values.data());
+  launch(nullptr, fill_from_shared, {{1}, 32, 32 * sizeof(float)}, values.data());
   for (const float value : values) CHECK(value != value);
 }
 
@@ -91,21 +91,21 @@ void throws() {
 }
 
 TEST(what_would_hang_or_break_a_card_is_a_fault) {
-  CHECK(fault_of([] { launch(half_waits, {{1}, 64}); }).find("barriers") != std::string::npos);
-  CHECK(fault_of([] { launch(one_lane_waits, {{1}, 32}); }).find("barriers") != std::string::npos);
-  CHECK(fault_of([] { launch(half_waits, {{1}, 33}); }).find("33 threads") != std::string::npos);
-  CHECK(fault_of([] { launch(half_waits, {{0}, 32}); }).find("grid") != std::string::npos);
-  CHECK(fault_of([] { launch(half_waits, {{1}, 32, 1 << 20}); }).find("shared") != std::string::npos);
+  CHECK(fault_of([] { launch(nullptr, half_waits, {{1}, 64}); }).find("barriers") != std::string::npos);
+  CHECK(fault_of([] { launch(nullptr, one_lane_waits, {{1}, 32}); }).find("barriers") != std::string::npos);
+  CHECK(fault_of([] { launch(nullptr, half_waits, {{1}, 33}); }).find("33 threads") != std::string::npos);
+  CHECK(fault_of([] { launch(nullptr, half_waits, {{0}, 32}); }).find("grid") != std::string::npos);
+  CHECK(fault_of([] { launch(nullptr, half_waits, {{1}, 32, 1 << 20}); }).find("shared") != std::string::npos);
   CHECK(fault_of([] { thread_index(); }).find("outside") != std::string::npos);
   bool thrown = false;
   try {
-    launch(throws, {{1}, 64});
+    launch(nullptr, throws, {{1}, 64});
   } catch (const std::runtime_error& error) {
     thrown = std::string(error.what()) == "seven";
   }
   CHECK(thrown);
   std::vector<int> seen(64);
-  launch(number_threads, {{1}, 64}, seen.data());  // and the next launch is well
+  launch(nullptr, number_threads, {{1}, 64}, seen.data());  // and the next launch is well
   CHECK_EQ(std::accumulate(seen.begin(), seen.end(), 0), 64);
 }
 

@@ -45,7 +45,7 @@ void check(Random& random, WeightType type, Data data, size_t cols, size_t rows,
   const size_t stride = rows + 3;
   std::vector<float> y(xs * stride, -7.0f);
   const size_t element = wants_quantized_activation(type) ? sizeof(Q8Activation) : sizeof(float);
-  cuda::multiply({card.data(), type, static_cast<unsigned>(rows), static_cast<unsigned>(cols)}, x.data(),
+  cuda::multiply(nullptr, {card.data(), type, static_cast<unsigned>(rows), static_cast<unsigned>(cols)}, x.data(),
                  static_cast<unsigned>(xs), static_cast<unsigned>(x_bytes / element), y.data(),
                  static_cast<unsigned>(stride));
   for (size_t j = 0; j < xs; ++j) {

@@ -1,7 +1,7 @@
 // What executors record of observed steps: against a forward pass in doubles, and bit for bit over placements.
 #include <numeric>
 
-#include "../engine/cpu/active_set.h"
+#include "../engine/active_set.h"
 #include "engine_recipes.h"
 
 namespace thermocline {

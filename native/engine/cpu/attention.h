@@ -2,8 +2,8 @@
 #pragma once
 
 #include "../../arena/arena.h"
-#include "kv_cache.h"
-#include "rope.h"
+#include "../kv_cache.h"
+#include "../rope.h"
 #include "weights.h"
 
 namespace thermocline {

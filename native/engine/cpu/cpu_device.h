@@ -4,13 +4,13 @@
 #include <memory>
 
 #include "../engine.h"
+#include "../hand_over.h"
+#include "../phase_timer.h"
+#include "../step_check.h"
 #include "../weight_file.h"
 #include "budgeted_memory.h"
-#include "hand_over.h"
 #include "neuron_exchange.h"
-#include "phase_timer.h"
 #include "stages.h"
-#include "step_check.h"
 
 namespace thermocline {
 

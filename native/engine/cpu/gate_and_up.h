@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <span>
 
+#include "../active_set.h"
 #include "../plan.h"
-#include "active_set.h"
 #include "multiply.h"
 #include "neuron_observer.h"
 #include "weights.h"

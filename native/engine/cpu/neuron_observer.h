@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "active_set.h"
+#include "../active_set.h"
 
 namespace thermocline {
 

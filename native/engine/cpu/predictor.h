@@ -2,7 +2,7 @@
 // its llama and Bamboo models); a neuron is taken to be active where its logit reaches the threshold.
 #pragma once
 
-#include "active_set.h"
+#include "../active_set.h"
 #include "weights.h"
 
 namespace thermocline {

@@ -1,11 +1,11 @@
 // Everything that computes a step on the CPU, laid out in scratch memory.
 #pragma once
 
+#include "../rope.h"
 #include "attention.h"
 #include "head.h"
 #include "neuron_operator.h"
 #include "predictor.h"
-#include "rope.h"
 
 namespace thermocline {
 

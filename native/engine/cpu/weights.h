@@ -4,9 +4,9 @@
 
 #include <vector>
 
+#include "../memory_layout.h"
 #include "../model_tensors.h"
 #include "../share.h"
-#include "memory_layout.h"
 #include "matrix.h"
 
 namespace thermocline {

@@ -10,6 +10,8 @@
 #include <functional>
 #include <stdexcept>
 
+#include "stream.h"
+
 namespace thermocline::cuda {
 
 struct Extent {
@@ -47,8 +49,9 @@ const uint64_t* exchange(uint64_t mine);
 
 }  // namespace emulated
 
+// Runs the kernel before it returns.
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), const Launch& shape, Arguments... arguments) {
+void launch(Stream, void (*kernel)(Parameters...), const Launch& shape, Arguments... arguments) {
   emulated::run(shape, [&] { kernel(arguments...); });
 }
 

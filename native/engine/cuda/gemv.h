@@ -49,20 +49,20 @@ THERMOCLINE_KERNEL void gemv(CardMatrix matrix, const void* x, unsigned x_stride
 namespace detail {
 
 template <WeightType Type, unsigned X>
-void launch_gemv(const CardMatrix& matrix, const void* x, unsigned x_stride, float* y, unsigned y_stride) {
+void launch_gemv(Stream stream, const CardMatrix& matrix, const void* x, unsigned x_stride, float* y, unsigned y_stride) {
   constexpr unsigned kRows = kWarpsInBlock * kRowsOfWarp<Type>;
   const Launch shape{{(matrix.count + kRows - 1) / kRows}, kWarpsInBlock * kWarp,
                      kIsFloat<Type> ? 0 : kWarpsInBlock * product_bytes(X)};
-  launch(gemv<Type, X>, shape, matrix, x, x_stride, y, y_stride);
+  launch(stream, gemv<Type, X>, shape, matrix, x, x_stride, y, y_stride);
 }
 
 template <WeightType Type>
-void launch_gemv(const CardMatrix& matrix, const void* x, unsigned rows, unsigned x_stride, float* y,
+void launch_gemv(Stream stream, const CardMatrix& matrix, const void* x, unsigned rows, unsigned x_stride, float* y,
                  unsigned y_stride) {
   constexpr size_t kElement = kIsFloat<Type> ? sizeof(float) : sizeof(Q8Activation);
   for (unsigned j = 0; j < rows;) {
     const auto some = [&]<unsigned X>() {
-      launch_gemv<Type, X>(matrix, static_cast<const std::byte*>(x) + j * x_stride * kElement, x_stride,
+      launch_gemv<Type, X>(stream, matrix, static_cast<const std::byte*>(x) + j * x_stride * kElement, x_stride,
                            y + j * y_stride, y_stride);
       j += X;
     };
@@ -77,11 +77,11 @@ void launch_gemv(const CardMatrix& matrix, const void* x, unsigned rows, unsigne
 }  // namespace detail
 
 // `rows` rows of activations; y [rows][y_stride].
-inline void multiply(const CardMatrix& matrix, const void* x, unsigned rows, unsigned x_stride, float* y,
-                     unsigned y_stride) {
+inline void multiply(Stream stream, const CardMatrix& matrix, const void* x, unsigned rows, unsigned x_stride,
+                     float* y, unsigned y_stride) {
   switch (matrix.type) {
 #define THERMOCLINE_CASE(type) \
-  case WeightType::type: return detail::launch_gemv<WeightType::type>(matrix, x, rows, x_stride, y, y_stride)
+  case WeightType::type: return detail::launch_gemv<WeightType::type>(stream, matrix, x, rows, x_stride, y, y_stride)
     THERMOCLINE_CASE(f32);
     THERMOCLINE_CASE(f16);
     THERMOCLINE_CASE(bf16);

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "../../kernels/half.h"
+#include "stream.h"
 
 #if defined(__CUDACC__)
 
@@ -44,12 +45,11 @@ struct Launch {
   Extent grid;
   unsigned threads;
   size_t shared_bytes = 0;
-  cudaStream_t stream = nullptr;
 };
 
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), const Launch& shape, Arguments... arguments) {
-  kernel<<<dim3(shape.grid.x, shape.grid.y), shape.threads, shape.shared_bytes, shape.stream>>>(arguments...);
+void launch(Stream stream, void (*kernel)(Parameters...), const Launch& shape, Arguments... arguments) {
+  kernel<<<dim3(shape.grid.x, shape.grid.y), shape.threads, shape.shared_bytes, stream>>>(arguments...);
 }
 
 THERMOCLINE_DEVICE unsigned thread_index() { return threadIdx.x; }

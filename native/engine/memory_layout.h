@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../checked.h"
+#include "checked.h"
 
 namespace thermocline {
 

@@ -2,7 +2,7 @@
 // positions lie one after the other, as attention reads them. Only layers whose attention this executor owns are here.
 #pragma once
 
-#include "../plan.h"
+#include "plan.h"
 #include "memory_layout.h"
 
 namespace thermocline {

@@ -1,6 +1,6 @@
 #include "hand_over.h"
 
-#include "../spin.h"
+#include "spin.h"
 
 namespace thermocline {
 namespace {

@@ -1,7 +1,7 @@
 // Writes an executor's timing records. The clock is read once where one phase ends and the next begins.
 #pragma once
 
-#include "../../arena/arena.h"
+#include "../arena/arena.h"
 
 namespace thermocline {
 

@@ -1,9 +1,9 @@
 // Rotary position embedding on adjacent pairs of a head's leading dimensions, as GGUF's llama files lay q and k out.
 #pragma once
 
-#include "../../arena/arena.h"
-#include "../plan.h"
+#include "../arena/arena.h"
 #include "memory_layout.h"
+#include "plan.h"
 
 namespace thermocline {
 

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "../../arena/arena.h"
-#include "../schedule.h"
+#include "../arena/arena.h"
+#include "schedule.h"
 
 namespace thermocline {
 

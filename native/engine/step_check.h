@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "../../arena/arena.h"
-#include "../plan.h"
+#include "../arena/arena.h"
+#include "plan.h"
 
 namespace thermocline {
 
