@@ -7,6 +7,7 @@ import type { Benchmark, BenchmarkContext } from "./benchmark.js";
 import { coordinatorTime } from "./coordinator-time.js";
 import { decode } from "./decode.js";
 import { handOver } from "./hand-over.js";
+import { live } from "./live.js";
 import { load } from "./load.js";
 import { describeMachine, readBytesPerS } from "./machine.js";
 import { neighbour } from "./neighbour.js";
@@ -26,6 +27,7 @@ const BENCHMARKS: Record<string, Benchmark> = {
   "hand-over": handOver,
   coordinator: coordinatorTime,
   tracing,
+  live,
   quickstart,
 };
 

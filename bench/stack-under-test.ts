@@ -7,11 +7,13 @@ import { ExecutorGroup, GROUP_DEFAULTS, type GroupOptions } from "../coordinator
 import { planExecutors } from "../coordinator/executors/spawn-plan.js";
 import { createLog, relay } from "../coordinator/log.js";
 import { loadModel } from "../coordinator/model/load-model.js";
+import type { Model } from "../coordinator/model/model.js";
 import { type PredictorUse, withPredictor } from "../coordinator/model/predictor.js";
 import { loadTokenizer } from "../coordinator/model/tokenizer/load-tokenizer.js";
 import { cacheFolder } from "../coordinator/placement/plan-cache.js";
 import { planFor } from "../coordinator/placement/planner.js";
 import { loadProfile } from "../coordinator/placement/profile.js";
+import { LIVE_DEFAULTS, LiveRecorder } from "../coordinator/profile/live-recorder.js";
 import { Batcher } from "../coordinator/schedule/batcher.js";
 import type { GenerationSummary, SamplingParams } from "../coordinator/schedule/generation.js";
 import type { StepLimits } from "../coordinator/schedule/step.js";
@@ -36,15 +38,17 @@ export interface StackOptions {
   threads: number;
   /** URL of an OTLP/gRPC receiver, or null for no telemetry. */
   otlpEndpoint: string | null;
+  /** Whether it counts which neurons fire, as `thermocline serve` does where neurons can move. */
+  counting: boolean;
 }
 
 /** A stack as a benchmark's context asks for it. */
 export function stackOptions(
   { modelPath, predictor, threads }: Pick<StackOptions, "modelPath" | "predictor" | "threads">,
   device: Device,
-  otlpEndpoint: string | null = null,
+  { otlpEndpoint = null, counting = false }: Partial<Pick<StackOptions, "otlpEndpoint" | "counting">> = {},
 ): StackOptions {
-  return { modelPath, predictor, threads, device, otlpEndpoint };
+  return { modelPath, predictor, threads, device, otlpEndpoint, counting };
 }
 
 /** One request. */
@@ -84,7 +88,8 @@ export function contendingDevices(besidePeer: boolean): readonly Device[] {
 
 export class StackUnderTest {
   private constructor(
-    private readonly group: ExecutorGroup,
+    readonly model: Model,
+    readonly group: ExecutorGroup,
     private readonly runner: RecordingRunner,
     private readonly batcher: Batcher,
     private readonly telemetry: Telemetry,
@@ -108,6 +113,7 @@ export class StackUnderTest {
     device,
     threads,
     otlpEndpoint,
+    counting,
   }: StackOptions): Promise<StackUnderTest> {
     const model = withPredictor(await loadModel(modelPath, { activation: null }), predictor);
     const limits = limitsFor(model, { slots: DEFAULT_SLOTS, contextLength: null });
@@ -123,6 +129,7 @@ export class StackUnderTest {
           ...{ model, sizes: limits, profile, placementPath: null, cacheFolder: cacheFolder(), log },
         }),
       ...GROUP_DEFAULTS,
+      observation: counting ? "counts" : "none",
       log,
       onExecutorLog: (executor, line) => relay(log, executor, line),
       onState: () => undefined,
@@ -140,10 +147,13 @@ export class StackUnderTest {
       await telemetry.shutdown();
       throw error;
     }
-    const runner = new RecordingRunner(group);
+    const onError = (error: unknown) => log.error({ err: error }, "neurons were not counted");
+    const runner = new RecordingRunner(
+      counting ? new LiveRecorder(group, model.shape, { ...LIVE_DEFAULTS, onError }) : group,
+    );
     const batcher = new Batcher(runner, tokenizer, telemetry.observer);
     const prompt = tokenizer.encode(PROMPT, true, false);
-    return new StackUnderTest(group, runner, batcher, telemetry, prompt, model.shape.vocab);
+    return new StackUnderTest(model, group, runner, batcher, telemetry, prompt, model.shape.vocab);
   }
 
   /** Runs one request, alone. @throws ThermoclineError */

@@ -30,7 +30,7 @@ async function overheadOn(device: Device, context: BenchmarkContext): Promise<Fi
   const on: Turn[] = [];
   const shares: number[] = [];
   const sink = await startSink();
-  const stack = (otlpEndpoint: string | null) => stackOptions(context, device, otlpEndpoint);
+  const stack = (otlpEndpoint: string | null) => stackOptions(context, device, { otlpEndpoint });
   let tally: SinkTally;
   try {
     await withStacks([stack(null), stack(null), stack(sink.url)], async (stacks) => {
