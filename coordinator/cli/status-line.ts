@@ -18,6 +18,12 @@ export class StatusLine {
     if (this.shown && this.stream.isTTY) this.write();
   }
 
+  /** A line that stays. */
+  note(text: string): void {
+    const line = this.shown && this.stream.isTTY ? `\r\x1b[K${text}\n${this.text}` : `${text}\n`;
+    this.stream.write(line);
+  }
+
   /** Nothing goes on any more. Idempotent. */
   end(): void {
     if (this.timer !== null) clearTimeout(this.timer);

@@ -8,6 +8,8 @@ export function stageText(stage: TrainStage): string {
   switch (stage.kind) {
     case "tokenizing":
       return "tokenizing the texts";
+    case "resuming":
+      return `goes on in ${stage.folder}, which has ${stage.windowsDone} of ${stage.windows} windows of activations`;
     case "collecting":
       return `collecting activations: ${stage.windowsDone} of ${stage.windows} windows`;
     case "training": {

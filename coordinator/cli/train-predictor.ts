@@ -1,10 +1,12 @@
 /** `thermocline train-predictor`: activation predictors for a model nobody trained any for. */
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { z } from "zod";
 import { parseBytes } from "../../proto/units.js";
 import { bundledModelPath } from "../model/bundled.js";
 import { STORED_TYPES } from "../model/stored-type.js";
+import type { TrainStage } from "../predictors/train.js";
 import { logLevelOption } from "./log-level.js";
 import { decimal, parseOptions, whole } from "./option-values.js";
 import { onceInterrupted } from "./signals.js";
@@ -80,6 +82,11 @@ async function trainPredictor(options: z.infer<typeof schema>): Promise<void> {
   const status = new StatusLine();
   const interruption = onceInterrupted();
   const { recall, tokens, type, layers, epochs, seed, threads, keepWork, logLevel } = options;
+  const out = resolve(options.out);
+  const onStage = (stage: TrainStage) => {
+    if (stage.kind === "resuming") status.note(stageText(stage));
+    else status.show(stageText(stage));
+  };
   try {
     // Most of the program, which other commands start without.
     const { trainPredictors } = await import("../predictors/train.js");
@@ -88,16 +95,22 @@ async function trainPredictor(options: z.infer<typeof schema>): Promise<void> {
         modelPath: options.model ?? bundledModelPath(),
         textPaths: options.text.map((path) => resolve(path)),
         evalTextPath: options.evalText === null ? null : resolve(options.evalText),
-        out: resolve(options.out),
+        out,
         replace: options.force,
         diskBytes: parseBytes(options.disk, "--disk"),
         mostRank: options.maxRank,
         ...{ recall, tokens, type, layers, epochs, seed, threads, keepWork, logLevel },
       },
-      { onStage: (stage) => status.show(stageText(stage)), signal: interruption.signal },
+      { onStage, signal: interruption.signal },
     );
     status.end();
     process.stdout.write(options.json ? reportJson(report) : reportText(report));
+  } catch (error) {
+    status.end();
+    if (interruption.signal.aborted && existsSync(`${out}.train`)) {
+      process.stderr.write(`what was done is in ${out}.train; the same command goes on from there\n`);
+    }
+    throw error;
   } finally {
     status.end();
     interruption.release();

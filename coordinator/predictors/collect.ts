@@ -25,18 +25,12 @@ export interface CollectOptions {
 /** A note of how far it came costs little and is not worth more than some windows. */
 const WINDOWS_PER_NOTE = 8;
 
-/** Goes on where it was interrupted; rows of a window that was not finished are cut off. */
+/** Goes on where it was interrupted. */
 export async function collect(runner: ObservedRunner, options: CollectOptions): Promise<void> {
   const { windows, layers, shape, folder, collection, onProgress, signal } = options;
+  await cutRows(options);
   const files = await RowFiles.open(folder, layers);
   try {
-    const done = windows.slice(0, collection.windowsDone);
-    for (const [index, set] of ROW_SETS.entries()) {
-      const rows = done
-        .filter((_, window) => rowSetOf(window, windows.length) === set)
-        .reduce((sum, window) => sum + window.length, 0);
-      await files.truncate(index, rows * recordBytes(shape));
-    }
     for (let window = collection.windowsDone; window < windows.length; window++) {
       const set = ROW_SETS.indexOf(rowSetOf(window, windows.length));
       await readWindow(runner, windows[window] ?? [], layers, shape, (layer, records) =>
@@ -48,6 +42,39 @@ export async function collect(runner: ObservedRunner, options: CollectOptions): 
       onProgress(collection.windowsDone);
     }
     await folder.writeCollection(collection);
+  } catch (error) {
+    if (signal.aborted) await folder.writeCollection(collection);
+    throw error;
+  } finally {
+    await files.close();
+  }
+}
+
+/**
+ * Cuts off rows of windows that the note does not count as read.
+ *
+ * @throws ThermoclineError DATA_LOSS when there are fewer than it counts
+ */
+export async function cutRows({
+  windows,
+  layers,
+  shape,
+  folder,
+  collection,
+}: Pick<CollectOptions, "windows" | "layers" | "shape" | "folder" | "collection">): Promise<void> {
+  const done = windows.slice(0, collection.windowsDone);
+  const files = await RowFiles.open(folder, layers);
+  try {
+    for (const [index, set] of ROW_SETS.entries()) {
+      const rows = done
+        .filter((_, window) => rowSetOf(window, windows.length) === set)
+        .reduce((sum, window) => sum + window.length, 0);
+      if (await files.cut(index, rows * recordBytes(shape))) continue;
+      throw new ThermoclineError(
+        "DATA_LOSS",
+        `${folder.path}: activations are missing that were collected; remove the folder to collect them again`,
+      );
+    }
   } finally {
     await files.close();
   }
@@ -115,8 +142,14 @@ class RowFiles {
     }
   }
 
-  async truncate(set: number, bytes: number): Promise<void> {
-    for (const handles of this.handles) await handles[set]?.truncate(bytes);
+  /** Shortens each layer's file. @returns false when one is shorter */
+  async cut(set: number, bytes: number): Promise<boolean> {
+    for (const handles of this.handles) {
+      const handle = handles[set];
+      if (handle === undefined || (await handle.stat()).size < bytes) return false;
+      await handle.truncate(bytes);
+    }
+    return true;
   }
 
   async append(layer: number, set: number, records: Uint8Array): Promise<void> {

@@ -34,6 +34,7 @@ export function windowsToRead(options: {
   contextLength: number;
   bytesPerToken: number;
   diskBytes: number;
+  /** For activations. */
   freeBytes: number;
 }): number {
   const { tokens, contextLength, bytesPerToken, diskBytes, freeBytes } = options;
@@ -48,6 +49,7 @@ export function windowsToRead(options: {
         `each, and ${limit}; give fewer --tokens or --layers`,
     );
   if (bytes > diskBytes) throw refuse(`--disk allows ${formatBytes(diskBytes)}`);
-  if (bytes > freeBytes) throw refuse(`${formatBytes(freeBytes)} are free there`);
+  if (bytes > freeBytes)
+    throw refuse(`${formatBytes(freeBytes)} are free there, beside the model to be written`);
   return windows;
 }

@@ -1,6 +1,6 @@
 /** Activation predictors for a model: collects activations, trains layer after layer, writes the model with them. */
 import { existsSync } from "node:fs";
-import { statfs } from "node:fs/promises";
+import { rename, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { machine, NativeError, type TrainingProgress, type WeightType } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
@@ -17,8 +17,9 @@ import { loadModel } from "../model/load-model.js";
 import type { Model } from "../model/model.js";
 import { withPredictor } from "../model/predictor.js";
 import { type Measurement, measurePerplexity } from "../perplexity/measure.js";
+import { profiledModel } from "../profile/profiled-model.js";
 import { limitsFor } from "../serving-defaults.js";
-import { collect } from "./collect.js";
+import { collect, cutRows } from "./collect.js";
 import type { Candidate } from "./rank-search.js";
 import { recordBytes, rowSetOf, windowsToRead } from "./row-sets.js";
 import { readTexts } from "./texts.js";
@@ -53,6 +54,8 @@ export interface TrainPredictorOptions {
 
 export type TrainStage =
   | { kind: "tokenizing" }
+  /** There are activations from before. */
+  | { kind: "resuming"; folder: string; windowsDone: number; windows: number }
   | { kind: "collecting"; windowsDone: number; windows: number }
   | {
       kind: "training";
@@ -110,24 +113,22 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
   const { onStage, signal } = watch;
   const model = withPredictor(await loadModel(options.modelPath, {}), "off");
   refuseDense(model);
-  if (existsSync(options.out) && !options.replace) {
-    throw new ThermoclineError(
-      "FAILED_PRECONDITION",
-      `${options.out}: exists already; give --force to replace it`,
-    );
-  }
+  refuseExisting(options);
   const layers = layersOf(model, options.layers);
   const { shape } = model;
   const contextLength = Math.min(MOST_CONTEXT, model.trainedContextLength);
   const free = await statfs(dirname(options.out)).catch((error: unknown) => {
     throw new ThermoclineError("NOT_FOUND", `${options.out}: its folder cannot be used: ${String(error)}`);
   });
+  const folder = new WorkFolder(`${options.out}.train`);
+  const held = await folder.held();
   const most = windowsToRead({
-    tokens: options.tokens,
+    // As many as before, however much room there is now.
+    tokens: options.tokens ?? (held.windows === null ? null : held.windows * contextLength),
     contextLength,
     bytesPerToken: recordBytes(shape) * layers.length,
     diskBytes: options.diskBytes,
-    freeBytes: free.bavail * free.bsize,
+    freeBytes: Math.max(0, free.bavail * free.bsize + held.bytes - model.fileBytes),
   });
   onStage({ kind: "tokenizing" });
   const texts = { model, contextLength, ...watch };
@@ -137,22 +138,23 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
       ? windows.filter((_, window) => rowSetOf(window, windows.length) === "test")
       : await readTexts([options.evalTextPath], MOST_EVAL_WINDOWS, texts);
 
-  const folder = new WorkFolder(`${options.out}.train`);
-  const { fileBytes, tensors } = model;
-  const collection = await folder.open(identityOf({ fileBytes, tensors, shape, windows, layers }));
+  const { digest } = await profiledModel(model);
+  const identity = identityOf({ digest, shape, windows, layers });
+  const collection = await folder.open(identity, windows.length);
+  const { windowsDone } = collection;
+  if (windowsDone > 0) {
+    onStage({ kind: "resuming", folder: folder.path, windowsDone, windows: windows.length });
+  }
   const collectStart = performance.now();
-  if (collection.windowsDone < windows.length) {
+  const rows = { windows, layers, shape, folder, collection };
+  if (windowsDone < windows.length) {
+    const onProgress = (done: number) =>
+      onStage({ kind: "collecting", windowsDone: done, windows: windows.length });
     await onExecutors(model, contextLength, options, watch, "activations", (group) =>
-      collect(group, {
-        windows,
-        layers,
-        shape,
-        folder,
-        collection,
-        onProgress: (windowsDone) => onStage({ kind: "collecting", windowsDone, windows: windows.length }),
-        signal,
-      }),
+      collect(group, { ...rows, onProgress, signal }),
     );
+  } else {
+    await cutRows(rows);
   }
   const trainStart = performance.now();
   const tokens = windows.length * contextLength;
@@ -171,9 +173,9 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
     best === null ? [] : [{ layer, rank: best.rank, weights: best.fitted }],
   );
   onStage({ kind: "writing" });
-  await writeWithPredictors(model.file, options.out, predictors, { ...options, signal });
-  const evaluate = (of: Model, predictor: boolean) =>
-    onExecutors(of, contextLength, options, watch, "none", (group) =>
+  await writeWithPredictors(model.file, folder.modelPath, predictors, { ...options, signal });
+  const evaluate = async (of: Model, predictor: boolean) => {
+    const measured = await onExecutors(of, contextLength, options, watch, "none", (group) =>
       measurePerplexity(group, {
         windows: evaluated,
         shape,
@@ -181,8 +183,14 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
         signal,
       }),
     );
+    signal.throwIfAborted();
+    return measured;
+  };
   const without = await evaluate(model, false);
-  const withThem = predictors.length === 0 ? null : await evaluate(await loadModel(options.out, {}), true);
+  const withThem =
+    predictors.length === 0 ? null : await evaluate(await loadModel(folder.modelPath, {}), true);
+  refuseExisting(options);
+  await rename(folder.modelPath, options.out);
   if (!options.keepWork) await folder.remove();
   const { recall, type, seed } = options;
   return {
@@ -204,6 +212,11 @@ function refuseDense({ path, shape }: Model): void {
     `${path}: its activation is silu, under which every neuron is active, so there is nothing to predict; give a model ` +
       "with ReLU gates",
   );
+}
+
+function refuseExisting({ out, replace }: TrainPredictorOptions): void {
+  if (replace || !existsSync(out)) return;
+  throw new ThermoclineError("FAILED_PRECONDITION", `${out}: exists already; give --force to replace it`);
 }
 
 function layersOf({ path, shape }: Model, layers: { first: number; last: number } | null): number[] {

@@ -19,16 +19,16 @@ const PIECE_BYTES = 4 << 20;
 
 /**
  * Copies every tensor but the predictors, piece by piece, and appends the new ones. Their logits' threshold is 0, so the
- * file names none. It appears under its name when it is whole.
+ * file names none. It appears under its name, in place of what was there, when it is whole.
  *
- * @throws ThermoclineError INVALID_ARGUMENT (the file's format has no such type), FAILED_PRECONDITION (`out` exists and
- *   may not be replaced), RESOURCE_EXHAUSTED (no room for it), or the signal's reason
+ * @throws ThermoclineError INVALID_ARGUMENT (the file's format has no such type), RESOURCE_EXHAUSTED (no room for it),
+ *   or the signal's reason
  */
 export async function writeWithPredictors(
   file: GgufFile,
   out: string,
   predictors: readonly LayerPredictor[],
-  { type, replace, signal }: { type: WeightType; replace: boolean; signal: AbortSignal },
+  { type, signal }: { type: WeightType; signal: AbortSignal },
 ): Promise<void> {
   const stored = WEIGHT_TYPES[type];
   if (tensorTypeNumber(file.format, stored.name) === null) {
@@ -54,7 +54,7 @@ export async function writeWithPredictors(
   const writer = await GgufWriter.create(
     out,
     { format: file.format, version: 3, metadata, tensors },
-    { replace },
+    { replace: true },
   );
   try {
     const source = await open(file.path);

@@ -1,5 +1,5 @@
 /** Files of activations, and how an interrupted collection goes on. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -40,8 +40,12 @@ function runnerOf(failAtToken: number | null): ObservedRunner {
   };
 }
 
-async function collectWith(runner: ObservedRunner, folder: WorkFolder): Promise<Collection> {
-  const collection = await folder.open("this model and text");
+async function collectWith(
+  runner: ObservedRunner,
+  folder: WorkFolder,
+  signal = new AbortController().signal,
+): Promise<Collection> {
+  const collection = await folder.open("this model and text", WINDOWS.length);
   await collect(runner, {
     windows: WINDOWS,
     layers: LAYERS,
@@ -49,7 +53,7 @@ async function collectWith(runner: ObservedRunner, folder: WorkFolder): Promise<
     folder,
     collection,
     onProgress: () => undefined,
-    signal: new AbortController().signal,
+    signal,
   });
   return collection;
 }
@@ -82,17 +86,52 @@ test("each window's rows go to one set, in the text's order, the same after an i
   for (const layer of LAYERS) expect(tokensOf(broken, layer)).toEqual(tokensOf(whole, layer));
 });
 
+test("interrupted by whoever waits, it loses only the window at work", async () => {
+  const folder = new WorkFolder(join(path, "work"));
+  const control = new AbortController();
+  const runner = runnerOf(null);
+  const aborted = async (rows: Parameters<ObservedRunner["run"]>[0], observed?: boolean) => {
+    if (rows[0]?.token === 40) control.abort(new Error("enough"));
+    control.signal.throwIfAborted();
+    return runner.run(rows, observed);
+  };
+  await expect(collectWith({ ...runner, run: aborted }, folder, control.signal)).rejects.toThrow("enough");
+  expect(await folder.open("this model and text", WINDOWS.length)).toMatchObject({ windowsDone: 4 });
+});
+
+test("a later run is told how many windows there were, and how much they take", async () => {
+  const folder = new WorkFolder(join(path, "work"));
+  expect(await folder.held()).toEqual({ windows: null, bytes: 0 });
+  await collectWith(runnerOf(null), folder);
+  const rows = WINDOWS.flat().length * LAYERS.length;
+  expect(await folder.held()).toEqual({ windows: WINDOWS.length, bytes: rows * recordBytes(SHAPE) });
+});
+
+test("rows that are missing, and a note that is no JSON, are told", async () => {
+  const folder = new WorkFolder(join(path, "work"));
+  await expect(collectWith(runnerOf(102), folder)).rejects.toThrow("interrupted");
+  truncateSync(folder.rowsPath(3, "training"), 8);
+  await expect(collectWith(runnerOf(null), folder)).rejects.toMatchObject({
+    code: "DATA_LOSS",
+    message: `${folder.path}: activations are missing that were collected; remove the folder to collect them again`,
+  });
+  writeFileSync(join(folder.path, "collection.json"), "");
+  await expect(collectWith(runnerOf(null), folder)).rejects.toMatchObject({
+    code: "DATA_LOSS",
+    message: expect.stringMatching(/collection\.json: is damaged; remove the folder .*work$/),
+  });
+});
+
 test("the folder of another model or text is refused", async () => {
   const folder = new WorkFolder(join(path, "work"));
-  await folder.writeCollection({ identity: "another", windowsDone: 3 }).catch(() => undefined);
-  await folder.open("mine");
-  await folder.writeCollection({ identity: "another", windowsDone: 3 });
-  await expect(folder.open("mine")).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+  await folder.open("mine", 5);
+  await folder.writeCollection({ identity: "another", windows: 5, windowsDone: 3 });
+  await expect(folder.open("mine", 5)).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
 });
 
 test("predictors that were measured are found again, but not by other options", async () => {
   const folder = new WorkFolder(join(path, "work"));
-  await folder.open("mine");
+  await folder.open("mine", 5);
   const candidate: Candidate = { kind: "trained", rank: 32 };
   const pairs = { rows: 1, fired: 2, predicted: 3, found: 2 };
   const fitted = {

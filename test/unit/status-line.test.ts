@@ -34,6 +34,16 @@ test("a terminal's line is overwritten, and removed at the end", () => {
   expect(written).toEqual(["\r\x1b[Kb", "\r\x1b[Kc", "\r\x1b[K"]);
 });
 
+test("a note stays above the line", () => {
+  const { status, written } = open(true);
+  status.note("n");
+  status.show("a");
+  vi.advanceTimersByTime(2000);
+  status.note("o");
+  expect(written).toEqual(["n\n", "\r\x1b[Ka", "\r\x1b[Ko\na"]);
+  status.end();
+});
+
 test("a log gets a line every ten seconds", () => {
   const { status, written } = open(false);
   status.show("a");
