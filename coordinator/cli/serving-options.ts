@@ -35,7 +35,8 @@ function addExecutorOptions(command: Command): Command {
     .option("--no-repack", "computes from the model file's pages instead of a faster copy in memory");
 }
 
-function addModelOptions(command: Command): Command {
+/** For commands that take a model, and decide themselves what runs it. */
+export function addModelOptions(command: Command): Command {
   return command
     .option("--model <file>", "GGUF or PWRI model (default: the bundled story model)")
     .addOption(
@@ -74,11 +75,16 @@ export function addServingOptions(command: Command): Command {
 /** Beyond any gate. */
 const MOST_RELU_THRESHOLD = 1e6;
 
-/** The shape behind {@link addExecutionOptions}, for schemas of commands that have more options. */
-export const EXECUTION_SCHEMA = {
+/** The shape behind {@link addModelOptions}, for schemas of commands that have more options. */
+export const MODEL_SCHEMA = {
   model: z.string().nullable().default(null),
   activation: z.enum(["relu", "relu2", "silu"]).nullable().default(null),
   reluThreshold: decimal("--relu-threshold", 0, MOST_RELU_THRESHOLD).nullable().default(null),
+};
+
+/** The same behind {@link addExecutionOptions}. */
+export const EXECUTION_SCHEMA = {
+  ...MODEL_SCHEMA,
   predictor: predictorUse(),
   gpu: z.enum(["auto", "cuda", "host", "off"]),
   vramBudget: z.string().nullable().default(null),

@@ -9,14 +9,16 @@ import { STORED_TYPES } from "../model/stored-type.js";
 import type { TrainStage } from "../predictors/train.js";
 import { logLevelOption } from "./log-level.js";
 import { decimal, parseOptions, whole } from "./option-values.js";
+import { addModelOptions, MODEL_SCHEMA } from "./serving-options.js";
 import { onceInterrupted } from "./signals.js";
 import { StatusLine } from "./status-line.js";
 import { reportJson, reportText, stageText } from "./train-predictor-output.js";
 
 export function trainPredictorCommand(): Command {
-  return new Command("train-predictor")
-    .description("Trains activation predictors for a ReLU model and writes the model with them.")
-    .option("--model <file>", "GGUF or PWRI model (default: the bundled story model)")
+  const command = new Command("train-predictor").description(
+    "Trains activation predictors for a ReLU model and writes the model with them.",
+  );
+  return addModelOptions(command)
     .requiredOption("--text <file...>", "texts to train on, in UTF-8; a tenth is kept for the figures")
     .requiredOption("--out <file>", "the model file to write")
     .option("--eval-text <file>", "a text to measure perplexity on (default: what was kept of --text)")
@@ -38,7 +40,8 @@ export function trainPredictorCommand(): Command {
       `
 A layer gets the predictor with which a token reads the fewest bytes, itself included, while it finds --recall of the
 neurons that fire: one made of the gate matrix alone, or a trained one, of whatever rank that takes; or none, where
-computing every gate is cheaper. Ctrl-C keeps what is done, and the same command goes on from there.
+computing every gate is cheaper. Predictors that the model has are replaced. What --activation and --relu-threshold say
+is written into the file. Ctrl-C keeps what is done, and the same command goes on from there.
 
 Examples:
   thermocline train-predictor --model model.gguf --text wiki.train.raw --out model.predictor.gguf
@@ -48,7 +51,7 @@ Examples:
 }
 
 const schema = z.object({
-  model: z.string().nullable().default(null),
+  ...MODEL_SCHEMA,
   text: z.array(z.string().min(1, "--text is empty; give the path of a text file")),
   out: z.string().min(1, "--out is empty; give the path of the file to write"),
   evalText: z.string().nullable().default(null),
@@ -81,7 +84,7 @@ const schema = z.object({
 async function trainPredictor(options: z.infer<typeof schema>): Promise<void> {
   const status = new StatusLine();
   const interruption = onceInterrupted();
-  const { recall, tokens, type, layers, epochs, seed, threads, keepWork, logLevel } = options;
+  const { activation, reluThreshold, recall, tokens, type, layers, epochs, seed, threads } = options;
   const out = resolve(options.out);
   const onStage = (stage: TrainStage) => {
     if (stage.kind === "resuming") status.note(stageText(stage));
@@ -99,7 +102,9 @@ async function trainPredictor(options: z.infer<typeof schema>): Promise<void> {
         replace: options.force,
         diskBytes: parseBytes(options.disk, "--disk"),
         mostRank: options.maxRank,
-        ...{ recall, tokens, type, layers, epochs, seed, threads, keepWork, logLevel },
+        ...{ activation, reluThreshold, recall, tokens, type, layers, epochs, seed, threads },
+        keepWork: options.keepWork,
+        logLevel: options.logLevel,
       },
       { onStage, signal: interruption.signal },
     );

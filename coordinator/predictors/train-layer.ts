@@ -1,5 +1,5 @@
 /** The predictor of one layer: the search for it, and what it was measured to do. */
-import { LayerTraining, type TrainingProgress, type WeightType } from "../../native/index.js";
+import { type Confusion, LayerTraining, type TrainingProgress, type WeightType } from "../../native/index.js";
 import type { Model } from "../model/model.js";
 import { WEIGHT_TYPES } from "../model/tensor-types.js";
 import { type LayerCost, layerCost, neuronBytes, predictorBytes } from "./cost.js";
@@ -18,6 +18,7 @@ export interface LayerOptions {
 
 /** Figures come from rows that neither training nor the margin have seen. */
 export interface CandidateReport extends Candidate {
+  test: Confusion;
   recall: number;
   precision: number;
   /** Of the pairs, those taken for active. */
@@ -43,8 +44,10 @@ export interface TrainedLayer {
   best: Measured | null;
 }
 
-/** Ranks whose rows are whole blocks, and wide enough for the kernels. */
-const LEAST_STEP = 16;
+/** The least rank, of which all are multiples: rows are whole blocks then, and wide enough for the kernels. */
+export function leastRank(type: WeightType): number {
+  return Math.max(16, WEIGHT_TYPES[type].blockSize);
+}
 
 export async function trainLayer(
   model: Model,
@@ -94,7 +97,7 @@ export async function trainLayer(
   };
   try {
     const measured = await searchRanks({
-      step: Math.max(LEAST_STEP, WEIGHT_TYPES[type].blockSize),
+      step: leastRank(type),
       mostRank,
       embd,
       predictorBytes: predictor,
@@ -105,8 +108,7 @@ export async function trainLayer(
     const best = first?.meets === true && first.bytes < ff * neuron.gate ? first : null;
     const candidates = measured.map(
       ({ kind, rank, fitted: { test } }): CandidateReport => ({
-        kind,
-        rank,
+        ...{ kind, rank, test },
         recall: test.found / Math.max(1, test.fired),
         precision: test.found / Math.max(1, test.predicted),
         predictedShare: test.predicted / (test.rows * ff),

@@ -1,8 +1,13 @@
 /** Activation predictors for a model: collects activations, trains layer after layer, writes the model with them. */
-import { existsSync } from "node:fs";
 import { rename, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { machine, NativeError, type TrainingProgress, type WeightType } from "../../native/index.js";
+import {
+  type Activation,
+  machine,
+  NativeError,
+  type TrainingProgress,
+  type WeightType,
+} from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
 import {
   BUILT_ENTRIES,
@@ -21,6 +26,7 @@ import { profiledModel } from "../profile/profiled-model.js";
 import { limitsFor } from "../serving-defaults.js";
 import { collect, cutRows } from "./collect.js";
 import type { Candidate } from "./rank-search.js";
+import { layersOf, refuseDense, refuseExisting, refuseType } from "./refusals.js";
 import { recordBytes, rowSetOf, windowsToRead } from "./row-sets.js";
 import { readTexts } from "./texts.js";
 import { type LayerReport, type TrainedLayer, trainLayer } from "./train-layer.js";
@@ -29,6 +35,9 @@ import { writeWithPredictors } from "./write-model.js";
 
 export interface TrainPredictorOptions {
   modelPath: string;
+  /** null takes the file's own; what is given is written into `out`. */
+  activation: Activation | null;
+  reluThreshold: number | null;
   textPaths: readonly string[];
   /** null takes the windows of the texts that were kept for the figures. */
   evalTextPath: string | null;
@@ -111,8 +120,9 @@ export async function trainPredictors(
 
 async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<TrainReport> {
   const { onStage, signal } = watch;
-  const model = withPredictor(await loadModel(options.modelPath, {}), "off");
+  const model = withPredictor(await loadModel(options.modelPath, options), "off");
   refuseDense(model);
+  refuseType(model, options.type, options.mostRank);
   refuseExisting(options);
   const layers = layersOf(model, options.layers);
   const { shape } = model;
@@ -173,7 +183,7 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
     best === null ? [] : [{ layer, rank: best.rank, weights: best.fitted }],
   );
   onStage({ kind: "writing" });
-  await writeWithPredictors(model.file, folder.modelPath, predictors, { ...options, signal });
+  await writeWithPredictors(model, folder.modelPath, predictors, { ...options, signal });
   const evaluate = async (of: Model, predictor: boolean) => {
     const measured = await onExecutors(of, contextLength, options, watch, "none", (group) =>
       measurePerplexity(group, {
@@ -203,31 +213,6 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
     collectSeconds: (trainStart - collectStart) / 1000,
     trainSeconds,
   };
-}
-
-function refuseDense({ path, shape }: Model): void {
-  if (shape.activation !== "silu") return;
-  throw new ThermoclineError(
-    "FAILED_PRECONDITION",
-    `${path}: its activation is silu, under which every neuron is active, so there is nothing to predict; give a model ` +
-      "with ReLU gates",
-  );
-}
-
-function refuseExisting({ out, replace }: TrainPredictorOptions): void {
-  if (replace || !existsSync(out)) return;
-  throw new ThermoclineError("FAILED_PRECONDITION", `${out}: exists already; give --force to replace it`);
-}
-
-function layersOf({ path, shape }: Model, layers: { first: number; last: number } | null): number[] {
-  const { first, last } = layers ?? { first: 0, last: shape.layers - 1 };
-  if (first <= last && last < shape.layers) {
-    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
-  }
-  throw new ThermoclineError(
-    "INVALID_ARGUMENT",
-    `--layers is ${first}-${last}, and ${path} has layers 0 to ${shape.layers - 1}; give a range of those`,
-  );
 }
 
 function onExecutors<T>(

@@ -103,6 +103,7 @@ test("killed or interrupted wherever it is, it goes on and writes the file of on
   const args = (out: string) => [
     ...["train-predictor", "--model", model, "--text", text, "--out", out, "--tokens", "3840"],
     ...["--epochs", "6", "--max-rank", "32", "--threads", "2"],
+    ...["--activation", "relu2", "--relu-threshold", "0.25"],
   ];
   const once = join(sandbox.path, "once.pwri");
   expect(await sandbox.run(...args(once))).toMatchObject({ code: 0 });
@@ -135,6 +136,8 @@ test("killed or interrupted wherever it is, it goes on and writes the file of on
   expect(existsSync(out)).toBe(false);
   expect(await sandbox.run(...args(out))).toMatchObject({ code: 0 });
   expect(readFileSync(out).equals(readFileSync(once))).toBe(true);
+  const { stdout } = await sandbox.run("inspect", out);
+  expect(stdout).toMatch(/activation +relu2, threshold 0\.25: metadata key/);
   expect(sandbox.leftovers()).toEqual(
     ["model.pwri", "once.pwri", "out.pwri", "text.txt"].map((name) => `file ${name}`),
   );

@@ -6,6 +6,7 @@ import type { CandidateReport } from "../../coordinator/predictors/train-layer.j
 
 const SEEN = { rows: 10, fired: 100, predicted: 200, found: 95 };
 const CHOSEN: CandidateReport = {
+  test: SEEN,
   kind: "trained",
   rank: 32,
   recall: 0.95,
