@@ -1,6 +1,7 @@
 /** What `thermocline train-predictor` shows while it runs, and at its end. */
 import { formatBytes, formatSeconds } from "../../proto/units.js";
 import type { Perplexity } from "../perplexity/estimate.js";
+import type { Candidate } from "../predictors/rank-search.js";
 import type { TrainReport, TrainStage } from "../predictors/train.js";
 import type { CandidateReport, LayerReport } from "../predictors/train-layer.js";
 
@@ -12,18 +13,38 @@ export function stageText(stage: TrainStage): string {
       return `goes on in ${stage.folder}, which has ${stage.windowsDone} of ${stage.windows} windows of activations`;
     case "collecting":
       return `collecting activations: ${stage.windowsDone} of ${stage.windows} windows`;
-    case "training": {
-      const { layer, layers, candidate, progress } = stage;
-      const what = `layer ${layer} of ${layers}: ${candidate.kind} predictor of rank ${candidate.rank}`;
-      if (progress === null) return what;
-      const { epoch, epochs, done, loss } = progress;
-      return `${what}, epoch ${epoch} of ${epochs} (${(100 * done).toFixed(0)} %), loss ${loss.toFixed(4)}`;
-    }
+    case "training":
+      return trainingText(stage);
     case "writing":
       return "writing the model";
     case "evaluating":
       return `perplexity ${stage.predictor ? "with" : "without"} predictors: ${(100 * stage.share).toFixed(0)} %`;
   }
+}
+
+/** One that is at work has a recall only once its margin has been set; until then there is the best one's. */
+function trainingText({
+  layer,
+  place,
+  layers,
+  candidate,
+  training,
+  best,
+}: Extract<TrainStage, { kind: "training" }>): string {
+  const parts = [`layer ${layer} (${place} of ${layers}): ${nameOf(candidate)}`];
+  if (training !== null) {
+    const { epoch, epochs, done, loss } = training;
+    parts.push(`epoch ${epoch} of ${epochs} (${(100 * done).toFixed(0)} %)`, `loss ${loss.toFixed(4)}`);
+  }
+  if (best !== null) {
+    const { recall, precision } = best;
+    parts.push(`best so far ${nameOf(best)}: recall ${percent(recall)}, precision ${percent(precision)}`);
+  }
+  return parts.join(", ");
+}
+
+function nameOf({ kind, rank }: Candidate): string {
+  return `${kind}, rank ${rank}`;
 }
 
 const COLUMNS = [

@@ -70,7 +70,8 @@ export async function searchRanks(search: RankSearch): Promise<Measured[]> {
   return [...measured.values()].sort(byBytes);
 }
 
-function byBytes(a: Measured, b: Measured): number {
+/** Negative when `a` is the better one. */
+export function byBytes(a: Measured, b: Measured): number {
   if (a.meets !== b.meets) return a.meets ? -1 : 1;
   return a.meets ? a.bytes - b.bytes : recall(b) - recall(a);
 }

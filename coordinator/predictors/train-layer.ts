@@ -4,7 +4,7 @@ import type { Model } from "../model/model.js";
 import { WEIGHT_TYPES } from "../model/tensor-types.js";
 import { type LayerCost, layerCost, neuronBytes, predictorBytes } from "./cost.js";
 import { readGate } from "./gate-matrix.js";
-import { type Candidate, type Measured, searchRanks } from "./rank-search.js";
+import { byBytes, type Candidate, type Measured, searchRanks } from "./rank-search.js";
 import { identityOf, type WorkFolder } from "./work-folder.js";
 
 export interface LayerOptions {
@@ -39,6 +39,14 @@ export interface LayerReport {
   seconds: number;
 }
 
+/** What a layer is at, and the best that was found for it so far. */
+export interface LayerProgress {
+  candidate: Candidate;
+  /** null while a predictor is made of the gate alone, or measured. */
+  training: TrainingProgress | null;
+  best: CandidateReport | null;
+}
+
 export interface TrainedLayer {
   report: LayerReport;
   best: Measured | null;
@@ -54,7 +62,7 @@ export async function trainLayer(
   layer: number,
   folder: WorkFolder,
   options: LayerOptions,
-  onProgress: (candidate: Candidate, progress: TrainingProgress | null) => void,
+  onProgress: (progress: LayerProgress) => void,
   signal: AbortSignal,
 ): Promise<TrainedLayer> {
   const { embd, ff, reluThreshold } = model.shape;
@@ -75,25 +83,34 @@ export async function trainLayer(
       test: folder.rowsPath(layer, "test"),
       threads,
     });
+  const reportOf = ({ kind, rank, fitted: { test } }: Measured): CandidateReport => ({
+    ...{ kind, rank, test },
+    recall: test.found / Math.max(1, test.fired),
+    precision: test.found / Math.max(1, test.predicted),
+    predictedShare: test.predicted / (test.rows * ff),
+    cost: layerCost(predictor(rank), neuron, ff, test),
+    ffnShare: predictor(rank) / (ff * (neuron.gate + neuron.rest)),
+  });
+  let best: Measured | null = null;
   const measure = async (candidate: Candidate): Promise<Measured> => {
     signal.throwIfAborted();
-    onProgress(candidate, null);
+    const bestSoFar = best === null ? null : reportOf(best);
+    const tell = (now: TrainingProgress | null) => onProgress({ candidate, training: now, best: bestSoFar });
+    tell(null);
     const isTrained = candidate.kind === "trained";
     const identity = identityOf({ type, recall, seed, mostRank, epochs: isTrained ? epochs : 0 });
     let fitted = await folder.readFitted(layer, candidate, identity);
     if (fitted === null) {
       training ??= await openTraining();
       const checkpoint = isTrained ? folder.checkpointPath(layer) : null;
-      fitted = await training.fit(
-        { ...candidate, type, recall, epochs, seed, checkpoint },
-        (progress) => onProgress(candidate, progress),
-        signal,
-      );
+      fitted = await training.fit({ ...candidate, type, recall, epochs, seed, checkpoint }, tell, signal);
       await folder.writeFitted(layer, candidate, identity, fitted);
     }
     const { rows, predicted, found, fired } = fitted.calibration;
     const bytes = predictor(candidate.rank) + (predicted / rows) * neuron.gate;
-    return { ...candidate, fitted, meets: found >= recall * fired, bytes };
+    const measured = { ...candidate, fitted, meets: found >= recall * fired, bytes };
+    if (best === null || byBytes(measured, best) < 0) best = measured;
+    return measured;
   };
   try {
     const measured = await searchRanks({
@@ -105,26 +122,16 @@ export async function trainLayer(
       measure,
     });
     const first = measured[0];
-    const best = first?.meets === true && first.bytes < ff * neuron.gate ? first : null;
-    const candidates = measured.map(
-      ({ kind, rank, fitted: { test } }): CandidateReport => ({
-        ...{ kind, rank, test },
-        recall: test.found / Math.max(1, test.fired),
-        precision: test.found / Math.max(1, test.predicted),
-        predictedShare: test.predicted / (test.rows * ff),
-        cost: layerCost(predictor(rank), neuron, ff, test),
-        ffnShare: predictor(rank) / (ff * (neuron.gate + neuron.rest)),
-      }),
-    );
+    const chosen = first?.meets === true && first.bytes < ff * neuron.gate ? first : null;
     const seen = first?.fitted.test;
     const report: LayerReport = {
       layer,
       firedShare: seen === undefined ? Number.NaN : seen.fired / (seen.rows * ff),
-      chosen: best === null ? null : (candidates[0] ?? null),
-      candidates,
+      chosen: chosen === null ? null : reportOf(chosen),
+      candidates: measured.map(reportOf),
       seconds: (performance.now() - startMs) / 1000,
     };
-    return { report, best };
+    return { report, best: chosen };
   } finally {
     (training as LayerTraining | null)?.close();
   }

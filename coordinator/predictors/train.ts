@@ -1,13 +1,7 @@
 /** Activation predictors for a model: collects activations, trains layer after layer, writes the model with them. */
 import { rename, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import {
-  type Activation,
-  machine,
-  NativeError,
-  type TrainingProgress,
-  type WeightType,
-} from "../../native/index.js";
+import { type Activation, machine, NativeError, type WeightType } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
 import {
   BUILT_ENTRIES,
@@ -25,11 +19,10 @@ import { type Measurement, measurePerplexity } from "../perplexity/measure.js";
 import { profiledModel } from "../profile/profiled-model.js";
 import { limitsFor } from "../serving-defaults.js";
 import { collect, cutRows } from "./collect.js";
-import type { Candidate } from "./rank-search.js";
 import { layersOf, refuseDense, refuseExisting, refuseType } from "./refusals.js";
 import { recordBytes, rowSetOf, windowsToRead } from "./row-sets.js";
 import { readTexts } from "./texts.js";
-import { type LayerReport, type TrainedLayer, trainLayer } from "./train-layer.js";
+import { type LayerProgress, type LayerReport, type TrainedLayer, trainLayer } from "./train-layer.js";
 import { identityOf, WorkFolder } from "./work-folder.js";
 import { writeWithPredictors } from "./write-model.js";
 
@@ -66,13 +59,8 @@ export type TrainStage =
   /** There are activations from before. */
   | { kind: "resuming"; folder: string; windowsDone: number; windows: number }
   | { kind: "collecting"; windowsDone: number; windows: number }
-  | {
-      kind: "training";
-      layer: number;
-      layers: number;
-      candidate: Candidate;
-      progress: TrainingProgress | null;
-    }
+  /** The layer's number, and its place among those that are trained, from 1. */
+  | ({ kind: "training"; layer: number; place: number; layers: number } & LayerProgress)
   | { kind: "writing" }
   | { kind: "evaluating"; share: number; predictor: boolean };
 
@@ -171,10 +159,10 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
   const epochs =
     options.epochs ?? Math.max(LEAST_EPOCHS, Math.min(MOST_EPOCHS, Math.round(ROWS_TO_SEE / (0.8 * tokens))));
   const trained: TrainedLayer[] = [];
-  for (const layer of layers) {
+  for (const [index, layer] of layers.entries()) {
     const threads = options.threads ?? machine().cores;
-    const onProgress = (candidate: Candidate, progress: TrainingProgress | null) =>
-      onStage({ kind: "training", layer, layers: shape.layers, candidate, progress });
+    const onProgress = (progress: LayerProgress) =>
+      onStage({ kind: "training", layer, place: index + 1, layers: layers.length, ...progress });
     trained.push(await trainLayer(model, layer, folder, { ...options, epochs, threads }, onProgress, signal));
   }
   const trainSeconds = (performance.now() - trainStart) / 1000;

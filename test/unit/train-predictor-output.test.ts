@@ -47,9 +47,20 @@ test("layers with and without a predictor have a line each, and perplexity is co
   expect(text).toMatch(/wrote o\.gguf\n$/);
 });
 
-test("training shows layer, epoch and loss", () => {
-  const progress = { epoch: 2, epochs: 5, done: 0.3, loss: 0.1234 };
-  expect(
-    stageText({ kind: "training", layer: 3, layers: 5, candidate: { kind: "trained", rank: 64 }, progress }),
-  ).toBe("layer 3 of 5: trained predictor of rank 64, epoch 2 of 5 (30 %), loss 0.1234");
+test("training shows its place, epoch and loss, and what the best so far finds", () => {
+  const stage = { kind: "training", layer: 3, place: 1, layers: 2 } as const;
+  const candidate = { kind: "trained", rank: 64 } as const;
+  const training = { epoch: 2, epochs: 5, done: 0.3, loss: 0.1234 };
+  expect(stageText({ ...stage, candidate, training: null, best: null })).toBe(
+    "layer 3 (1 of 2): trained, rank 64",
+  );
+  expect(stageText({ ...stage, candidate, training, best: CHOSEN })).toBe(
+    "layer 3 (1 of 2): trained, rank 64, epoch 2 of 5 (30 %), loss 0.1234, best so far trained, rank 32: recall 95.0 %, precision 47.5 %",
+  );
+});
+
+test("going on says from where", () => {
+  expect(stageText({ kind: "resuming", folder: "o.gguf.train", windowsDone: 3, windows: 12 })).toBe(
+    "goes on in o.gguf.train, which has 3 of 12 windows of activations",
+  );
 });
