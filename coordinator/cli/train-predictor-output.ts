@@ -2,6 +2,7 @@
 import { formatBytes, formatSeconds } from "../../proto/units.js";
 import type { Perplexity } from "../perplexity/estimate.js";
 import type { Candidate } from "../predictors/rank-search.js";
+import type { TotalReport } from "../predictors/total.js";
 import type { TrainReport, TrainStage } from "../predictors/train.js";
 import type { CandidateReport, LayerReport } from "../predictors/train-layer.js";
 
@@ -61,18 +62,20 @@ const COLUMNS = [
   "time",
 ];
 
-/** Speed-ups are ratios of bytes that a token reads of the FFN, with every gate computed and with the predictor. */
+/** Speed-ups are ratios of bytes that a token reads, of the FFN but for the whole model's. */
 export function reportText(report: TrainReport): string {
-  const rows = report.layers.map(layerCells);
+  const { tokens, layers, total, collectSeconds, trainSeconds, out } = report;
+  const rows = layers.map(layerCells);
+  if (total !== null) rows.push(totalCells(total));
   const widths = COLUMNS.map((title, column) =>
     Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)),
   );
   const line = (cells: readonly string[]) =>
     cells.map((cell, column) => cell.padStart(widths[column] ?? 0)).join("  ");
-  const { tokens, collectSeconds, trainSeconds, out } = report;
   return `${[
     line(COLUMNS),
     ...rows.map(line),
+    ...tokenLine(total),
     perplexityLine(report),
     `${tokens} tokens: collected in ${formatSeconds(collectSeconds)}, trained in ${formatSeconds(trainSeconds)}`,
     `wrote ${out}`,
@@ -86,25 +89,40 @@ export function reportJson(report: TrainReport): string {
 
 function layerCells({ layer, firedShare, chosen, seconds }: LayerReport): string[] {
   const start = [String(layer), percent(firedShare)];
-  if (chosen === null)
-    return [...start, "none", "-", "-", "-", "-", "-", "-", "1.00", formatSeconds(seconds)];
-  const { kind, rank, recall, precision, cost, ffnShare, predictedShare } = chosen;
+  const figures = chosen === null ? ["none", "-", "-", "-", "-", "-", "-", "1.00"] : chosenCells(chosen);
+  return [...start, ...figures, formatSeconds(seconds)];
+}
+
+function chosenCells(chosen: CandidateReport): string[] {
+  return [chosen.kind, String(chosen.rank), ...figureCells(chosen)];
+}
+
+function totalCells(total: TotalReport): string[] {
+  const { firedShare, withPredictor, layers } = total;
+  return ["all", percent(firedShare), `${withPredictor} of ${layers}`, "-", ...figureCells(total), "-"];
+}
+
+function figureCells(figures: Figures): string[] {
+  const { recall, precision, cost, ffnShare, predictedShare } = figures;
   return [
-    ...start,
-    kind,
-    String(rank),
     percent(recall),
     percent(precision),
     formatBytes(cost.predictorBytes),
     percent(ffnShare),
     percent(predictedShare),
-    speedUp(chosen).toFixed(2),
-    formatSeconds(seconds),
+    cost.speedUp.toFixed(2),
   ];
 }
 
-function speedUp({ cost }: CandidateReport): number {
-  return cost.exactBytes / cost.bytes;
+type Figures = Pick<CandidateReport, "recall" | "precision" | "cost" | "ffnShare" | "predictedShare">;
+
+/** None unless the whole model's bytes are known. */
+function tokenLine(total: TotalReport | null): string[] {
+  const token = total?.token ?? null;
+  if (token === null) return [];
+  const { bytes, exactBytes, speedUp } = token;
+  const [less, all] = [bytes, exactBytes].map((average) => formatBytes(Math.round(average)));
+  return [`a token reads ${less} of weights in place of ${all}: predicted speed-up ${speedUp.toFixed(2)}`];
 }
 
 function perplexityLine({ perplexity }: TrainReport): string {

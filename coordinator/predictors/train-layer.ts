@@ -89,7 +89,7 @@ export async function trainLayer(
     precision: test.found / Math.max(1, test.predicted),
     predictedShare: test.predicted / (test.rows * ff),
     cost: layerCost(predictor(rank), neuron, ff, test),
-    ffnShare: predictor(rank) / (ff * (neuron.gate + neuron.rest)),
+    ffnShare: predictor(rank) / (ff * (neuron.gate + neuron.up + neuron.down)),
   });
   let best: Measured | null = null;
   const measure = async (candidate: Candidate): Promise<Measured> => {

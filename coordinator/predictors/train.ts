@@ -22,6 +22,7 @@ import { collect, cutRows } from "./collect.js";
 import { layersOf, refuseDense, refuseExisting, refuseType } from "./refusals.js";
 import { recordBytes, rowSetOf, windowsToRead } from "./row-sets.js";
 import { readTexts } from "./texts.js";
+import { type TotalReport, totalOf } from "./total.js";
 import { type LayerProgress, type LayerReport, type TrainedLayer, trainLayer } from "./train-layer.js";
 import { identityOf, WorkFolder } from "./work-folder.js";
 import { writeWithPredictors } from "./write-model.js";
@@ -70,6 +71,8 @@ export interface TrainReport {
   options: { recall: number; type: WeightType; epochs: number; seed: number };
   tokens: number;
   layers: LayerReport[];
+  /** null when that of a layer is not known. */
+  total: TotalReport | null;
   /** Over the evaluation's windows; null for a model no layer of which got a predictor. */
   perplexity: { without: Measurement; with: Measurement | null };
   collectSeconds: number;
@@ -191,12 +194,14 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
   await rename(folder.modelPath, options.out);
   if (!options.keepWork) await folder.remove();
   const { recall, type, seed } = options;
+  const reports = trained.map(({ report }) => report);
   return {
     model: model.path,
     out: options.out,
     options: { recall, type, epochs, seed },
     tokens,
-    layers: trained.map(({ report }) => report),
+    layers: reports,
+    total: totalOf(model, reports),
     perplexity: { without, with: withThem },
     collectSeconds: (trainStart - collectStart) / 1000,
     trainSeconds,
