@@ -60,6 +60,6 @@ async function convert(folder: string, { out, type, force, metadata }: Options):
       metadata,
       ...watch,
     });
-    return { summary: `wrote ${out}: ${formatBytes(fileBytes)} as ${type}`, substitutions };
+    return { summary: `wrote ${out}: ${formatBytes(fileBytes)} as ${type}`, substitutions, notes: [] };
   });
 }

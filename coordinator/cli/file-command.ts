@@ -4,6 +4,13 @@ import { describeSubstitutions, type Substitution } from "../model/stored-type.j
 import { Progress } from "./progress.js";
 import { onceInterrupted } from "./signals.js";
 
+export interface WrittenModel {
+  summary: string;
+  substitutions: readonly Substitution[];
+  /** Whatever else there is to say. */
+  notes: readonly string[];
+}
+
 /**
  * Runs `work` with a progress bar and an end by SIGINT or SIGTERM, and prints what was written.
  *
@@ -14,18 +21,18 @@ export async function writeModelFile(
   work: (watch: {
     onProgress: (bytesDone: number, bytesTotal: number) => void;
     signal: AbortSignal;
-  }) => Promise<{ summary: string; substitutions: readonly Substitution[] }>,
+  }) => Promise<WrittenModel>,
 ): Promise<void> {
   const progress = new Progress(verb);
   const interruption = onceInterrupted();
   try {
-    const { summary, substitutions } = await work({
+    const { summary, substitutions, notes } = await work({
       onProgress: (bytesDone, bytesTotal) => progress.update(bytesDone, bytesTotal),
       signal: interruption.signal,
     });
     progress.stop();
     for (const line of describeSubstitutions(substitutions)) process.stderr.write(`${line}\n`);
-    process.stderr.write(`${summary}\n`);
+    for (const line of [summary, ...notes]) process.stderr.write(`${line}\n`);
   } catch (error) {
     progress.stop();
     if (!interruption.signal.aborted) throw error;

@@ -4,6 +4,7 @@ import type { WeightType } from "../../native/index.js";
 import { formatBytes } from "../../proto/units.js";
 import { requantize } from "../model/requantize.js";
 import { STORED_TYPES } from "../model/stored-type.js";
+import { carryProfile } from "../profile/carry-profile.js";
 import { writeModelFile } from "./file-command.js";
 
 interface Options {
@@ -34,6 +35,7 @@ export function quantizeCommand(): Command {
       `
 Vectors stay F32. Where a matrix's rows are no whole blocks of the type (256 elements of q4_k, q5_k and q6_k, 32 of
 q8_0 and q4_0), the matrix is stored as q8_0, or as f16 where that does not fit either, and a line says so.
+The profile beside IN, if there is one, is written beside OUT as well: its neurons are the same.
 
 Examples:
   thermocline quantize model.f16.gguf model.q4_k.gguf --type q4_k
@@ -51,9 +53,11 @@ async function quantize(path: string, out: string, options: Options): Promise<vo
       ...watch,
     });
     const predictors = predictorType === type ? "" : `, predictors as ${predictorType}`;
+    const note = await carryProfile(path, out, { replace: force === true });
     return {
       summary: `wrote ${out}: ${formatBytes(fileBytes)} as ${type}${predictors}, from ${formatBytes(sourceBytes)}`,
       substitutions,
+      notes: note === null ? [] : [note],
     };
   });
 }

@@ -35,7 +35,7 @@ Examples:
 async function synth(out: string, { model, replace, measure }: SynthCommandOptions): Promise<void> {
   await writeModelFile("writing", async (watch) => {
     const bytes = await synthesize(out, model, { replace, ...watch });
-    return { summary: `wrote ${out}: ${formatBytes(bytes)} as ${model.type}`, substitutions: [] };
+    return { summary: `wrote ${out}: ${formatBytes(bytes)} as ${model.type}`, substitutions: [], notes: [] };
   });
   const activity = measure ? await measured(out) : null;
   process.stdout.write(`${activityReport(model, activity)}\n`);

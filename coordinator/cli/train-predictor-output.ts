@@ -64,7 +64,7 @@ const COLUMNS = [
 
 /** Speed-ups are ratios of bytes that a token reads, of the FFN but for the whole model's. */
 export function reportText(report: TrainReport): string {
-  const { tokens, layers, total, collectSeconds, trainSeconds, out } = report;
+  const { tokens, layers, total, profileNote, collectSeconds, trainSeconds, out } = report;
   const rows = layers.map(layerCells);
   if (total !== null) rows.push(totalCells(total));
   const widths = COLUMNS.map((title, column) =>
@@ -79,6 +79,7 @@ export function reportText(report: TrainReport): string {
     perplexityLine(report),
     `${tokens} tokens: collected in ${formatSeconds(collectSeconds)}, trained in ${formatSeconds(trainSeconds)}`,
     `wrote ${out}`,
+    ...(profileNote === null ? [] : [profileNote]),
   ].join("\n")}\n`;
 }
 

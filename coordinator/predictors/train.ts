@@ -16,6 +16,8 @@ import { loadModel } from "../model/load-model.js";
 import type { Model } from "../model/model.js";
 import { withPredictor } from "../model/predictor.js";
 import { type Measurement, measurePerplexity } from "../perplexity/measure.js";
+import { carryProfile } from "../profile/carry-profile.js";
+import { profilePath } from "../profile/profile-file.js";
 import { profiledModel } from "../profile/profiled-model.js";
 import { limitsFor } from "../serving-defaults.js";
 import { collect, cutRows } from "./collect.js";
@@ -75,6 +77,8 @@ export interface TrainReport {
   total: TotalReport | null;
   /** Over the evaluation's windows; null for a model no layer of which got a predictor. */
   perplexity: { without: Measurement; with: Measurement | null };
+  /** What became of the profile beside the model; null where there is none. */
+  profileNote: string | null;
   collectSeconds: number;
   trainSeconds: number;
 }
@@ -191,6 +195,10 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
   const withThem =
     predictors.length === 0 ? null : await evaluate(await loadModel(folder.modelPath, {}), true);
   refuseExisting(options);
+  const profileNote = await carryProfile(model.path, folder.modelPath, {
+    path: profilePath(options.out),
+    replace: options.replace,
+  });
   await rename(folder.modelPath, options.out);
   if (!options.keepWork) await folder.remove();
   const { recall, type, seed } = options;
@@ -203,6 +211,7 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
     layers: reports,
     total: totalOf(model, reports),
     perplexity: { without, with: withThem },
+    profileNote,
     collectSeconds: (trainStart - collectStart) / 1000,
     trainSeconds,
   };

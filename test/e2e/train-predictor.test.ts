@@ -46,6 +46,9 @@ test("writes the model with predictors for the layers asked for, which other com
   expect(report.layers.map(({ layer }) => layer)).toEqual([2, 3]);
   for (const { chosen } of report.layers) expect(chosen?.recall).toBeGreaterThan(0.8);
   expect(existsSync(`${out}.train`)).toBe(false);
+  // The bundled model has a profile.
+  const profile = await sandbox.run("profile", "--model", out, "--json");
+  expect(JSON.parse(profile.stdout)).toMatchObject({ profile: join(sandbox.path, "out.profile.gguf") });
 
   const inspected = await sandbox.run("inspect", out);
   expect(inspected.stdout).toMatch(/predictor +yes/);

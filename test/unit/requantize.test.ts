@@ -14,7 +14,11 @@ import {
   tensorTypeOf,
   WEIGHT_TYPES,
 } from "../../coordinator/model/tensor-types.js";
+import { loadProfile } from "../../coordinator/placement/profile.js";
+import { profilePath, writeProfile } from "../../coordinator/profile/profile-file.js";
+import { profiledModel } from "../../coordinator/profile/profiled-model.js";
 import type { WeightType } from "../../native/index.js";
+import { profileOf } from "../support/profiles.js";
 import { Random } from "../support/random.js";
 import { dequantize, quantize } from "../support/stored-rows.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
@@ -259,6 +263,20 @@ describe("thermocline quantize", () => {
     const said = await silently(() => run(wide.path, out, "--type", "q4_0", "--predictor-type", "q8_0"));
     expect(said).toMatch(/^wrote .*out\.pwri: [\d.]+ MiB as q4_0, predictors as q8_0, from [\d.]+ MiB\n$/);
     expect((await loadModel(out, { activation: null })).hasPredictor).toBe(true);
+  });
+
+  it("takes the profile beside the model along", async () => {
+    const made = fresh();
+    const source = await writeTinyModel(join(made, "in.gguf"), {});
+    const counts = new Uint32Array(source.shape.layers * source.shape.ff).fill(3);
+    const path = profilePath(source.path);
+    await writeProfile(path, profileOf(source, { "a.txt": counts }), await profiledModel(source));
+    const out = join(made, "out.gguf");
+    const said = await silently(() => run(source.path, out, "--type", "q8_0"));
+    expect(said).toContain(
+      `\nwrote ${profilePath(out)}: the profile ${path}, since the neurons are the same\n`,
+    );
+    expect((await loadProfile(await loadModel(out, {})))?.tokens).toBe(1000);
   });
 
   it("names the tensors that got another type", async () => {

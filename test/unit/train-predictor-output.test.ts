@@ -98,6 +98,7 @@ test("layers with and without a predictor have a line each, and all together; pe
       without: { ...measurement, estimate },
       with: { ...measurement, estimate: { ...estimate, perplexity: 10.05 } },
     },
+    profileNote: null,
     collectSeconds: 1,
     trainSeconds: 4,
   };
