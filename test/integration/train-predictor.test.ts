@@ -6,7 +6,11 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { loadModel } from "../../coordinator/model/load-model.js";
 import type { Model } from "../../coordinator/model/model.js";
 import { recordBytes } from "../../coordinator/predictors/row-sets.js";
-import { type TrainPredictorOptions, trainPredictors } from "../../coordinator/predictors/train.js";
+import {
+  type TrainPredictorOptions,
+  type TrainStage,
+  trainPredictors,
+} from "../../coordinator/predictors/train.js";
 import type { Activation } from "../../native/index.js";
 import { type Matrix, readOracleModel } from "../oracle/model.js";
 import { DIST, ENTRIES } from "../support/executor-processes.js";
@@ -28,7 +32,7 @@ const OPTIONS: Omit<TrainPredictorOptions, "modelPath" | "out"> = {
   evalTextPath: null,
   replace: false,
   recall: 0.95,
-  tokens: 1024,
+  tokens: 640,
   diskBytes: 2 ** 30,
   // What is stored is then what is computed.
   type: "f32",
@@ -163,6 +167,28 @@ describe.each<{ activation: Activation | null; reluThreshold: number | null }>([
     }
     expect(report.perplexity.with?.estimate?.perplexity).toBeGreaterThan(1);
   });
+});
+
+test("going on reads as many windows as before, also where there is more room by then", async () => {
+  const out = join(folder, "resumed.pwri");
+  const bytesPerWindow = SHAPE.layers * SHAPE.contextLength * recordBytes(SHAPE);
+  const windows = 6;
+  const seen: TrainStage[] = [];
+  const until = (last: (stage: TrainStage) => boolean, diskBytes: number) => {
+    const control = new AbortController();
+    const onStage = (stage: TrainStage) => {
+      seen.push(stage);
+      if (last(stage)) control.abort(new Error("enough"));
+    };
+    const options = { ...OPTIONS, modelPath: model.path, out, tokens: null, diskBytes };
+    return expect(trainPredictors(options, { ...WATCH, onStage, signal: control.signal })).rejects.toThrow(
+      "enough",
+    );
+  };
+  await until((stage) => stage.kind === "collecting" && stage.windowsDone === 3, windows * bytesPerWindow);
+  expect(seen.at(-1)).toEqual({ kind: "collecting", windowsDone: 3, windows });
+  await until(({ kind }) => kind === "resuming", 2 ** 30);
+  expect(seen.at(-1)).toEqual({ kind: "resuming", folder: `${out}.train`, windowsDone: 3, windows });
 });
 
 describe("what cannot be trained is said before anything is done", () => {
