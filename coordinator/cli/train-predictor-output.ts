@@ -10,6 +10,8 @@ export function stageText(stage: TrainStage): string {
   switch (stage.kind) {
     case "tokenizing":
       return "tokenizing the texts";
+    case "starting":
+      return `collects activations of ${stage.windows} windows, ${formatBytes(stage.bytes)}, in ${stage.folder}`;
     case "resuming":
       return `goes on in ${stage.folder}, which has ${stage.windowsDone} of ${stage.windows} windows of activations`;
     case "collecting":

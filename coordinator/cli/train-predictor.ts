@@ -87,7 +87,7 @@ async function trainPredictor(options: z.infer<typeof schema>): Promise<void> {
   const { activation, reluThreshold, recall, tokens, type, layers, epochs, seed, threads } = options;
   const out = resolve(options.out);
   const onStage = (stage: TrainStage) => {
-    if (stage.kind === "resuming") status.note(stageText(stage));
+    if (stage.kind === "starting" || stage.kind === "resuming") status.note(stageText(stage));
     else status.show(stageText(stage));
   };
   try {

@@ -59,7 +59,9 @@ export interface TrainPredictorOptions {
 
 export type TrainStage =
   | { kind: "tokenizing" }
-  /** There are activations from before. */
+  /** There are no activations yet; what they will take. */
+  | { kind: "starting"; folder: string; windows: number; bytes: number }
+  /** There are some from before. */
   | { kind: "resuming"; folder: string; windowsDone: number; windows: number }
   | { kind: "collecting"; windowsDone: number; windows: number }
   /** The layer's number, and its place among those that are trained, from 1. */
@@ -127,11 +129,12 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
   });
   const folder = new WorkFolder(`${options.out}.train`);
   const held = await folder.held();
+  const bytesPerToken = recordBytes(shape) * layers.length;
   const most = windowsToRead({
     // As many as before, however much room there is now.
     tokens: options.tokens ?? (held.windows === null ? null : held.windows * contextLength),
     contextLength,
-    bytesPerToken: recordBytes(shape) * layers.length,
+    bytesPerToken,
     diskBytes: options.diskBytes,
     freeBytes: Math.max(0, free.bavail * free.bsize + held.bytes - model.fileBytes),
   });
@@ -147,9 +150,10 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
   const identity = identityOf({ digest, shape, windows, layers });
   const collection = await folder.open(identity, windows.length);
   const { windowsDone } = collection;
-  if (windowsDone > 0) {
-    onStage({ kind: "resuming", folder: folder.path, windowsDone, windows: windows.length });
-  }
+  const tokens = windows.length * contextLength;
+  const known = { folder: folder.path, windows: windows.length };
+  if (windowsDone > 0) onStage({ kind: "resuming", ...known, windowsDone });
+  else onStage({ kind: "starting", ...known, bytes: tokens * bytesPerToken });
   const collectStart = performance.now();
   const rows = { windows, layers, shape, folder, collection };
   if (windowsDone < windows.length) {
@@ -162,7 +166,6 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
     await cutRows(rows);
   }
   const trainStart = performance.now();
-  const tokens = windows.length * contextLength;
   const epochs =
     options.epochs ?? Math.max(LEAST_EPOCHS, Math.min(MOST_EPOCHS, Math.round(ROWS_TO_SEE / (0.8 * tokens))));
   const trained: TrainedLayer[] = [];

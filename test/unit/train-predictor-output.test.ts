@@ -127,7 +127,10 @@ test("training shows its place, epoch and loss, and what the best so far finds",
   );
 });
 
-test("going on says from where", () => {
+test("how much room activations take is said first, or what there is of them", () => {
+  expect(stageText({ kind: "starting", folder: "o.gguf.train", windows: 12, bytes: 1536 })).toBe(
+    "collects activations of 12 windows, 1.50 KiB, in o.gguf.train",
+  );
   expect(stageText({ kind: "resuming", folder: "o.gguf.train", windowsDone: 3, windows: 12 })).toBe(
     "goes on in o.gguf.train, which has 3 of 12 windows of activations",
   );
