@@ -117,7 +117,7 @@ export class StackUnderTest {
   }: StackOptions): Promise<StackUnderTest> {
     const model = withPredictor(await loadModel(modelPath, { activation: null }), predictor);
     const limits = limitsFor(model, { slots: DEFAULT_SLOTS, contextLength: null });
-    const profile = await loadProfile(model);
+    const profile = await loadProfile(model, null);
     const tokenizer = loadTokenizer(model.file);
     const log = createLog("bench", "warn");
     const group = new ExecutorGroup({

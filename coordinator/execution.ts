@@ -46,7 +46,10 @@ export interface ExecutorOptions {
   executorAddresses: readonly string[];
 }
 
-export interface ExecutionOptions extends ModelOptions, ExecutorOptions {}
+export interface ExecutionOptions extends ModelOptions, ExecutorOptions {
+  /** The profile that placement goes by; null takes the one beside the model, if there is one. */
+  profilePath: string | null;
+}
 
 /** @throws ThermoclineError */
 export async function openModel(options: ModelOptions): Promise<Model> {

@@ -57,7 +57,7 @@ export async function runPlan(options: PlanOptions, watch: PlanWatch): Promise<P
   onStage("reading the model");
   const model = await openModel(options);
   const sizes = limitsFor(model, options);
-  const profile = await loadProfile(model);
+  const profile = await loadProfile(model, options.profilePath);
   const cache = new PlanCache(watch.cacheFolder ?? cacheFolder(), warn);
   const { executors, known } =
     options.machine === null

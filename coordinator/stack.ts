@@ -55,7 +55,7 @@ export async function startStack(
 ): Promise<Stack> {
   const model = await openModel(options);
   const limits = limitsFor(model, options);
-  const profile = await loadProfile(model);
+  const profile = await loadProfile(model, options.profilePath);
   const tokenizer = loadTokenizer(model.file);
   const encoder = new Encoder(tokenizer, { path: model.path, fileBytes: model.fileBytes });
   const executors = executorSources(options, model, limits, log);

@@ -13,7 +13,12 @@ import { addPredictorOption, predictorUse } from "./predictor-option.js";
 
 /** For every command that runs a model. */
 export function addExecutionOptions(command: Command): Command {
-  return addExecutorOptions(addPredictorOption(addModelOptions(command)));
+  return addExecutorOptions(addPredictorOption(addModelOptions(command))).addOption(
+    new Option(
+      "--profile <file>",
+      "places neurons by this profile (default: the one beside the model, if there is one)",
+    ).conflicts("placement"),
+  );
 }
 
 /** For commands that run a model without its predictors. */
@@ -91,6 +96,11 @@ export const EXECUTION_SCHEMA = {
   cpuExecutors: whole("--cpu-executors", 1, 64),
   threads: whole("--threads", 1, 1024).nullable().default(null),
   placement: z.string().nullable().default(null),
+  profile: z
+    .string()
+    .min(1, "--profile is empty; give the path of a profile, or leave it out")
+    .nullable()
+    .default(null),
   repack: z.boolean().default(true),
 };
 
@@ -147,6 +157,7 @@ export function executionOptions(
     repack: options.repack,
     placementPath: options.placement === null ? null : resolve(options.placement),
     executorAddresses: [],
+    profilePath: options.profile === null ? null : resolve(options.profile),
   };
 }
 

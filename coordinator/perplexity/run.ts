@@ -55,7 +55,7 @@ export async function runPerplexity(
   const model = await openModel(options);
   const limits = limitsOf(model, options);
   const windows = await windowsOf(model, options, limits.contextLength, watch);
-  const profile = await loadProfile(model);
+  const profile = await loadProfile(model, options.profilePath);
   const log = createLog("perplexity", options.logLevel);
   const onState = (state: GroupState) => {
     if (state.kind === "loading") onStage(state);

@@ -1,5 +1,6 @@
 /** What placement takes from the profile beside a model: how often each neuron fires. */
 import { existsSync } from "node:fs";
+import { ThermoclineError } from "../../proto/errors.js";
 import type { Model } from "../model/model.js";
 import type { ActivationProfile } from "../profile/activation-profile.js";
 import { profilePath, readProfile } from "../profile/profile-file.js";
@@ -13,11 +14,21 @@ export interface Profile {
   counts: Float32Array[];
 }
 
-/** The profile beside a model, or null when there is none. One that does not fit the model is an error. */
-export async function loadProfile(model: Model): Promise<Profile | null> {
-  const path = profilePath(model.path);
-  if (!existsSync(path)) return null;
-  const profile = await readProfile(path, await profiledModel(model));
+/**
+ * @param given the path of a profile; null takes the one beside the model
+ * @returns null when there is none beside the model
+ * @throws ThermoclineError INVALID_ARGUMENT when there is none where it was said to be; as `readProfile` does for one of
+ *   another model
+ */
+export async function loadProfile(model: Model, given: string | null): Promise<Profile | null> {
+  const path = given ?? profilePath(model.path);
+  if (given !== null && !existsSync(given)) {
+    throw new ThermoclineError(
+      "INVALID_ARGUMENT",
+      `--profile ${given}: there is no such file; check the path, or make it with thermocline profile --out`,
+    );
+  }
+  const profile = existsSync(path) ? await readProfile(path, await profiledModel(model)) : null;
   return profile === null ? null : placementProfile(path, profile);
 }
 

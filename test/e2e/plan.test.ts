@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { bundledModelPath } from "../../coordinator/model/bundled.js";
 import { TestClient } from "./support/client.js";
 import { Sandbox } from "./support/sandbox.js";
 
@@ -118,6 +119,14 @@ describe("what cannot be planned is said in one sentence, with exit code 1", () 
       /^thermocline: --explain is 5, and .* layers 0 to 4\n$/,
     ],
     [["--placement", "a"], /^thermocline: --placement is what plan --save writes; leave it out here\n$/],
+    [
+      ["--machine", "rtx-4090-ddr5", "--profile", "none"],
+      /^thermocline: --profile \S+\/none: there is no such file; check the path, or make it with .*\n$/,
+    ],
+    [
+      ["--machine", "rtx-4090-ddr5", "--profile", bundledModelPath()],
+      /^thermocline: \S+\.gguf: is no profile of a model's activations; remove the file, or name another one\n$/,
+    ],
   ])("plan %j", async (args, message) => {
     const { code, stdout, stderr } = await sandbox.run("plan", ...args);
     expect(stderr).toMatch(message);

@@ -50,6 +50,7 @@ const OPTIONS: PerplexityOptions = {
   threads: 1,
   repack: true,
   placementPath: null,
+  profilePath: null,
   executorAddresses: [],
   textPath,
   contextLength: CONTEXT,

@@ -36,6 +36,7 @@ const EXECUTION = {
   threads: 1,
   repack: true,
   placementPath: null,
+  profilePath: null,
   executorAddresses: [],
   contextLength: 16,
   logLevel: "warn",

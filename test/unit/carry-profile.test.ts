@@ -56,7 +56,7 @@ test("the copy gets one with the same counts and sources, which placement takes"
     `wrote ${profilePath(copy.path)}: the profile ${profilePath(source.path)}, since the neurons are the same`,
   );
   expect(await read(copy)).toEqual(profile);
-  expect((await loadProfile(copy))?.counts).toEqual((await loadProfile(source))?.counts);
+  expect((await loadProfile(copy, null))?.counts).toEqual((await loadProfile(source, null))?.counts);
 });
 
 test("one of the copy's own stays, even where files are replaced", async () => {

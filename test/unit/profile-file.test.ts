@@ -67,7 +67,7 @@ test("lies beside the model under its name", () => {
 
 test("there is none: null", async () => {
   expect(await readProfile(path, await profiledModel(model))).toBeNull();
-  expect(await loadProfile(model)).toBeNull();
+  expect(await loadProfile(model, null)).toBeNull();
 });
 
 test("is read as it was written, and leaves nothing else behind", async () => {
@@ -81,12 +81,45 @@ test("is read as it was written, and leaves nothing else behind", async () => {
 
 test("placement gets the counts of all sources together", async () => {
   await write();
-  expect(await loadProfile(model)).toEqual({
+  expect(await loadProfile(model, null)).toEqual({
     path,
     tokens: 3000,
     counts: [0, 1].map((layer) =>
       Float32Array.from({ length: FF }, (_, neuron) => 6 * (layer * FF + neuron)),
     ),
+  });
+});
+
+describe("one named with --profile", () => {
+  test("counts instead of the one beside the model", async () => {
+    await write();
+    const named = join(folder, `named-${files}.profile.gguf`);
+    await writeProfile(named, profileOf(model, { "c.txt": counts(5) }), await profiledModel(model));
+    const profile = await loadProfile(model, named);
+    expect(profile?.path).toBe(named);
+    expect(profile?.counts[1]?.[3]).toBe(5 * (FF + 3));
+  });
+
+  test("that is not there is refused, whatever lies beside the model", async () => {
+    await write();
+    await expect(loadProfile(model, join(folder, "none"))).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/^--profile .*none: there is no such file; check the path, or make it /),
+    });
+  });
+
+  test("of another model is refused", async () => {
+    await write();
+    const stranger = await writeTinyModel(join(folder, `unprofiled-${files}.gguf`), {
+      layers: LAYERS,
+      ff: 96,
+    });
+    await expect(loadProfile(stranger, path)).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+      message: expect.stringMatching(
+        /^the profile .* does not belong to this model, but to another file of /,
+      ),
+    });
   });
 });
 
@@ -117,7 +150,7 @@ describe("one of another model is refused with what to do", () => {
       ...other,
     });
     copyFileSync(path, profilePath(stranger.path));
-    await expect(loadProfile(stranger)).rejects.toMatchObject(refusal);
+    await expect(loadProfile(stranger, null)).rejects.toMatchObject(refusal);
   });
 
   test("a single weight changed where samples are taken", async () => {
@@ -126,13 +159,13 @@ describe("one of another model is refused with what to do", () => {
     const last = bytes.length - 1;
     bytes[last] = (bytes[last] ?? 0) ^ 1;
     writeFileSync(model.path, bytes);
-    await expect(loadProfile(model)).rejects.toMatchObject(refusal);
+    await expect(loadProfile(model, null)).rejects.toMatchObject(refusal);
   });
 });
 
 test("what is no profile is refused", async () => {
   copyFileSync(model.path, path);
-  await expect(loadProfile(model)).rejects.toMatchObject({
+  await expect(loadProfile(model, null)).rejects.toMatchObject({
     code: "FAILED_PRECONDITION",
     message: `${path}: is no profile of a model's activations; remove the file, or name another one`,
   });
@@ -141,7 +174,7 @@ test("what is no profile is refused", async () => {
 test("a later version is refused", async () => {
   await write();
   await rewrite("thermocline.profile.version", { value: { type: "uint32", value: 2 } });
-  await expect(loadProfile(model)).rejects.toMatchObject({
+  await expect(loadProfile(model, null)).rejects.toMatchObject({
     code: "UNIMPLEMENTED",
     message: expect.stringMatching(
       /has version 2 of its format, and this program reads 1; profile the model again/,
@@ -213,7 +246,7 @@ describe("a damaged one is refused with what is wrong and what to do", () => {
   ])("%s", async (_, change, what) => {
     await write();
     await rewrite(...change);
-    await expect(loadProfile(model)).rejects.toMatchObject({
+    await expect(loadProfile(model, null)).rejects.toMatchObject({
       code: "DATA_LOSS",
       message: expect.stringMatching(
         new RegExp(

@@ -276,7 +276,7 @@ describe("thermocline quantize", () => {
     expect(said).toContain(
       `\nwrote ${profilePath(out)}: the profile ${path}, since the neurons are the same\n`,
     );
-    expect((await loadProfile(await loadModel(out, {})))?.tokens).toBe(1000);
+    expect((await loadProfile(await loadModel(out, {}), null))?.tokens).toBe(1000);
   });
 
   it("names the tensors that got another type", async () => {

@@ -24,6 +24,7 @@ test("nothing given: the bundled model, whatever device there is, one CPU execut
     cpuExecutors: 1,
     repack: true,
     placementPath: null,
+    profilePath: null,
     threads: null,
     contextLength: null,
     slots: 4,
@@ -41,7 +42,7 @@ test("everything given", () => {
       ...["--model", "a.gguf", "--activation", "relu2", "--relu-threshold", "0.01", "--predictor", "-2.5"],
       ...["--gpu", "host", "--vram-budget", "1.5GiB"],
       ...["--cpu-executors", "3", "--threads", "12", "--no-repack", "--ctx", "512", "--slots", "8"],
-      ...["--re-placement", "off", "--placement", "plan.json"],
+      ...["--re-placement", "off", "--profile", "hot.gguf"],
       ...["--otlp-endpoint", "http://127.0.0.1:4317", "--trace-ratio", "0.25"],
     ),
   ).toEqual({
@@ -54,7 +55,8 @@ test("everything given", () => {
     cpuExecutors: 3,
     threads: 12,
     repack: false,
-    placementPath: resolve("plan.json"),
+    placementPath: null,
+    profilePath: resolve("hot.gguf"),
     contextLength: 512,
     slots: 8,
     rePlacement: false,
@@ -63,6 +65,13 @@ test("everything given", () => {
     traceRatio: 0.25,
     liveProfile: null,
   });
+});
+
+test("a placement to follow is instead of a profile", () => {
+  expect(parse("--placement", "plan.json").placementPath).toBe(resolve("plan.json"));
+  expect(() => parse("--placement", "plan.json", "--profile", "hot.gguf")).toThrow(
+    /'--profile <file>' cannot be used with option '--placement <file>'/,
+  );
 });
 
 test.each([
