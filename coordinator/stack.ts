@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import { type Address, formatAddress } from "../proto/address.js";
 import type { ThermoclineError } from "../proto/errors.js";
 import { formatBytes } from "../proto/units.js";
+import type { PlacementPolicy } from "./api/placement-response.js";
 import { type PublicServer, startServer } from "./api/server.js";
 import { type ExecutionOptions, executorSources, openModel, plannerFor } from "./execution.js";
 import { ExecutorGroup, GROUP_DEFAULTS } from "./executors/group.js";
@@ -11,7 +12,7 @@ import type { GroupState } from "./executors/group-state.js";
 import { relay } from "./log.js";
 import { Encoder } from "./model/tokenizer/encoder.js";
 import { loadTokenizer } from "./model/tokenizer/load-tokenizer.js";
-import { loadProfile } from "./placement/profile.js";
+import { loadProfile, type Profile } from "./placement/profile.js";
 import { fixedBecause, NOTHING_MOVES, RE_PLACEMENT_DEFAULTS, RePlacement } from "./placement/re-placement.js";
 import { LiveProfile } from "./profile/live-profile.js";
 import { LIVE_DEFAULTS, LiveRecorder } from "./profile/live-recorder.js";
@@ -129,7 +130,8 @@ export async function startStack(
       const path = options.liveProfile === true ? null : options.liveProfile;
       live = await LiveProfile.open(path ?? profilePath(model.path), model, recorder, log);
     }
-    server = await startServer(listen, { model, tokenizer, encoder, batcher, group, limits, profile, log });
+    const policy = policyOf(options, profile);
+    server = await startServer(listen, { model, tokenizer, encoder, batcher, group, limits, policy, log });
     await group.open();
     rePlacement?.start();
   } catch (error) {
@@ -140,6 +142,11 @@ export async function startStack(
   }
   log.info({ model: model.name }, `serving at ${formatAddress(server.address)}`);
   return { address: server.address, failed, close };
+}
+
+function policyOf({ placementPath }: StackOptions, profile: Profile | null): PlacementPolicy {
+  if (placementPath !== null) return "file";
+  return profile === null ? "in-order" : "profile";
 }
 
 /** Does `work` at the first call; later calls get the same promise. */

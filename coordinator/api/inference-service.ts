@@ -14,12 +14,11 @@ import type { Placement } from "../executors/group.js";
 import type { Model } from "../model/model.js";
 import type { Encoder } from "../model/tokenizer/encoder.js";
 import type { Tokenizer } from "../model/tokenizer.js";
-import type { Profile } from "../placement/profile.js";
 import type { Batcher } from "../schedule/batcher.js";
 import type { GenerationEvent, FinishReason as Reason } from "../schedule/generation.js";
 import type { StepLimits } from "../schedule/step.js";
 import { toGenerationRequest } from "./generation-request.js";
-import { toPlacementResponse } from "./placement-response.js";
+import { type PlacementPolicy, toPlacementResponse } from "./placement-response.js";
 import { detokenize, tokenize } from "./text.js";
 import { extractTraceContext } from "./trace-context.js";
 import { fromAbortReason, toConnectError } from "./wire-error.js";
@@ -33,13 +32,12 @@ export interface InferenceDependencies {
   /** Its placement is null until the first load. */
   group: { readonly placement: Placement | null };
   limits: StepLimits;
-  /** What neurons were placed by; null when they were placed in order. */
-  profile: Profile | null;
+  policy: PlacementPolicy;
   log: Logger;
 }
 
 export function inferenceService(dependencies: InferenceDependencies): ServiceImpl<typeof InferenceService> {
-  const { model, tokenizer, encoder, group, limits, profile, log } = dependencies;
+  const { model, tokenizer, encoder, group, limits, policy, log } = dependencies;
   const answer = <I, O>(work: (request: I, signal: AbortSignal) => O | Promise<O>) => {
     return async (request: I, context: HandlerContext): Promise<O> => {
       try {
@@ -60,7 +58,7 @@ export function inferenceService(dependencies: InferenceDependencies): ServiceIm
       if (group.placement === null) {
         throw new ThermoclineError("UNAVAILABLE", "the model is still loading; try again in a moment");
       }
-      return toPlacementResponse(group.placement, profile === null ? "in-order" : "profile");
+      return toPlacementResponse(group.placement, policy);
     }),
   };
 }

@@ -7,11 +7,14 @@ import {
 import type { Placement } from "../executors/group.js";
 import { executorName } from "../telemetry/executor-names.js";
 
+/** How neurons were placed, as GetPlacementResponse names it. */
+export type PlacementPolicy = "profile" | "in-order" | "file";
+
 const KINDS = { cpu: ExecutorKind.CPU, gpu: ExecutorKind.GPU } as const;
 
 export function toPlacementResponse(
   { schedule, executors }: Placement,
-  policy: "profile" | "in-order",
+  policy: PlacementPolicy,
 ): MessageInitShape<typeof GetPlacementResponseSchema> {
   return {
     policy,

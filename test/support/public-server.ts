@@ -123,7 +123,7 @@ export async function startTestServer(
     },
     group: { placement: TEST_PLACEMENT },
     limits: sizes,
-    profile: null,
+    policy: "in-order",
     log: pino(sink),
     ...changes,
   });

@@ -338,6 +338,11 @@ test("the placement counts each layer's neurons by executor", async () => {
   );
 });
 
+test.each(["profile", "file"] as const)("its policy is said: %s", async (policy) => {
+  const server = await fresh({}, { policy });
+  expect(await grpcClient(server).getPlacement({})).toMatchObject({ policy });
+});
+
 test("before the first load there is no placement", async () => {
   const server = await fresh({}, { group: { placement: null } });
   await expect(grpcClient(server).getPlacement({})).rejects.toMatchObject({

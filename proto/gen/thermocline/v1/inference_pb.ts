@@ -639,7 +639,8 @@ export const GetPlacementRequestSchema: GenMessage<GetPlacementRequest> = /*@__P
  */
 export type GetPlacementResponse = Message<"thermocline.v1.GetPlacementResponse"> & {
   /**
-   * How neurons were placed: "profile" (by activation counts) or "in-order" (no counts were given).
+   * How neurons were placed: "profile" (by activation counts), "in-order" (no counts were given), or "file" (as the
+   * server's --placement file says).
    *
    * @generated from field: string policy = 1;
    */
