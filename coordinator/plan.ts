@@ -13,8 +13,9 @@ import { loadProfile, type Profile } from "./placement/profile.js";
 import type { PlacementExecutor } from "./placement/schedule.js";
 import { hostBudgetBytes, limitsFor } from "./serving-defaults.js";
 
-/** Longest time for the solver when a person waits for the best. */
-const SOLVER_LIMIT_MS = 20_000;
+/** What the solver may do when a person waits for the best, and how long that may take. */
+const SOLVER_ITERATIONS = 5000;
+const SOLVER_LIMIT_MS = 60_000;
 /** Budgets to compare with, as shares of the one asked for. */
 const LARGER = [1.25, 1.5, 2];
 
@@ -67,7 +68,8 @@ export async function runPlan(options: PlanOptions, watch: PlanWatch): Promise<P
   const inputs: PlaceInputs = { model, executors, sizes, profile, ...known, groupSize, position };
   const run = watch.run === undefined ? {} : { run: watch.run };
   onStage("solving for the placement");
-  const placed = await placeCached(inputs, cache, { limitMs: SOLVER_LIMIT_MS, enough: 0, signal, ...run });
+  const limits = { iterations: SOLVER_ITERATIONS, limitMs: SOLVER_LIMIT_MS, enough: 0 };
+  const placed = await placeCached(inputs, cache, { ...limits, signal, ...run });
   onStage("comparing with larger budgets");
   const larger = await withLargerBudgets(inputs, signal);
   return {
@@ -144,7 +146,8 @@ async function withLargerBudgets(inputs: PlaceInputs, signal: AbortSignal): Prom
     const executors = inputs.executors.map((executor) =>
       executor.kind === "gpu" ? { ...executor, budgetBytes } : executor,
     );
-    const { prediction } = await place({ ...inputs, executors }, { limitMs: 0, enough: 0, signal });
+    const greedily = { iterations: 0, limitMs: 0, enough: 0, signal };
+    const { prediction } = await place({ ...inputs, executors }, greedily);
     results.push({ budgetBytes, totalS: prediction.totalS });
   }
   return results;

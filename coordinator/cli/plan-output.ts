@@ -57,7 +57,8 @@ function methodText({
 }: NonNullable<PlanReport["placed"]["solution"]>): string {
   const state = {
     optimal: "proven best",
-    "out-of-time": "the solver ran out of time",
+    "work-limit": "the solver reached its limit of work",
+    "out-of-time": "the solver ran out of time, and the greedy choice stands",
     "left-out": "the solver was left out",
     failed: `the solver failed: ${failure}`,
   }[outcome];

@@ -54,8 +54,11 @@ export function placeGreedily(problem: PlacementProblem, table: CostTable = cost
     if (fitting) [high, dear] = [price, choice];
     else [low, cheap] = [price, choice];
   }
-  const candidates = mixtures(problem, cheap, dear).map((choice) => fill(problem, table, choice));
-  const choice = candidates.reduce((a, b) => (stepS(problem, b) < stepS(problem, a) ? b : a));
+  const better = (a: Choice, b: Choice) => (stepS(problem, b) < stepS(problem, a) ? b : a);
+  const mixed = mixtures(problem, cheap, dear).map((each) => fill(problem, table, each));
+  const best = mixed.reduce(better);
+  const whole = wholeLayers(problem);
+  const choice = better(best, whole) === best ? best : fill(problem, table, whole);
   return { choice, leastS: Math.min(leastS, stepS(problem, choice)), priceSPerByte: high };
 }
 
@@ -79,6 +82,24 @@ function mixtures(problem: PlacementProblem, cheap: Choice, dear: Choice): Choic
     }
     return [];
   });
+}
+
+/**
+ * The head and whole layers from the last one back, as many as fit: what engines without a placement do. Where a few
+ * layers take most of the memory, prices can miss it.
+ */
+function wholeLayers(problem: PlacementProblem): Choice {
+  let choice: Choice = { ...allCold(problem), head: "gpu" };
+  if (!fits(problem, choice)) return allCold(problem);
+  for (let index = problem.layers.length - 1; index >= 0; index--) {
+    const layer = problem.layers[index];
+    if (layer === undefined) break;
+    const hot: LayerChoice = { owner: "gpu", hot: groupsOf(layer) };
+    const next = { ...choice, layers: choice.layers.with(index, hot) };
+    if (!fits(problem, next)) break;
+    choice = next;
+  }
+  return choice;
 }
 
 function bytesOfAll(problem: PlacementProblem): number {

@@ -1,4 +1,7 @@
-/** HiGHS, run on one program. Synchronous once loaded, and past its own time limit: see solve.ts for its thread. */
+/**
+ * HiGHS, run on one program. Synchronous once loaded: see solve.ts for its thread. It is one thread of WebAssembly and
+ * knows of no time limit, so that it takes the same steps on every machine.
+ */
 import type { SolveAnswer, SolveOrder } from "./solve.js";
 
 /** Its types describe the CommonJS build; Node takes the module. */
@@ -6,15 +9,20 @@ type LoadHighs = typeof import("highs")["default"];
 
 let loading: ReturnType<LoadHighs> | null = null;
 
-export async function runHighs({ text, start, limitS, gap }: SolveOrder): Promise<SolveAnswer> {
+export async function runHighs({ text, start, iterations, gap }: SolveOrder): Promise<SolveAnswer> {
   try {
     loading ??= ((await import("highs")).default as unknown as LoadHighs)();
     const highs = await loading;
     return highs.withModel({ format: "lp", data: text }, (model): SolveAnswer => {
-      model.options.set({ output_flag: false, time_limit: limitS, mip_rel_gap: gap, random_seed: 0 });
+      model.options.set({ output_flag: false, mip_rel_gap: gap, random_seed: 0 });
       const indices = start.map(([name]) => model.getColByName(name));
       model.setSolution({ indices, values: start.map(([, value]) => value) });
-      model.run();
+      model.run({
+        // Most of its time goes into these, at the root, where limits of nodes do not count.
+        [highs.constants.callbackType.mipInterrupt]: (event) => {
+          if (Number(event.data.mip_total_lp_iterations ?? 0) >= iterations) event.interrupt();
+        },
+      });
       const { colValue } = model.getSolution();
       const values = Array.from(colValue, (value, index): [string, number] => [
         model.getColName(index),

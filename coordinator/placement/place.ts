@@ -55,7 +55,7 @@ export interface Placed {
 const ROUNDS = 6;
 
 /**
- * The same inputs give the same placement, unless the solver runs out of time.
+ * The same inputs give the same placement, or another one if the solver runs out of time; see {@link solve}.
  *
  * @throws ThermoclineError RESOURCE_EXHAUSTED when the GPU executor's budget holds no part of the model, or not all of
  *   it and there is no CPU executor; UNIMPLEMENTED for several GPU executors; the signal's reason

@@ -24,8 +24,9 @@ const planEntry = z.strictObject({
     head: z.enum(["gpu", "cpu"]),
   }),
   method: z.enum(["solver", "greedy"]),
-  outcome: z.enum(["optimal", "out-of-time", "left-out", "failed"]),
-  limitMs: z.number().nonnegative(),
+  outcome: z.enum(["optimal", "work-limit", "left-out"]),
+  /** The solver was allowed. */
+  iterations: z.number().nonnegative(),
   leastS: z.number(),
   priceSPerByte: z.number(),
 });

@@ -13,8 +13,9 @@ import type { PlacementExecutor } from "./schedule.js";
 import type { ServingSizes } from "./sizes.js";
 import type { SolveOptions } from "./solve.js";
 
-/** Longest time that a start waits for the solver. */
-const SOLVER_LIMIT_MS = 2000;
+/** What a start lets the solver do (docs/decisions/placement.md has its times), and how long it waits at most. */
+const SOLVER_ITERATIONS = 2000;
+const SOLVER_LIMIT_MS = 20_000;
 /** It does not wait for less than this. */
 const NOT_WORTH_WAITING = 0.002;
 
@@ -46,6 +47,7 @@ export async function planFor(
     position: null,
   };
   const placed = await placeCached(inputs, cache, {
+    iterations: SOLVER_ITERATIONS,
     limitMs: SOLVER_LIMIT_MS,
     enough: NOT_WORTH_WAITING,
     signal: null,
@@ -74,7 +76,7 @@ export function machineKey(model: Model, executors: readonly PlacementExecutor[]
   return cacheKey([computerIdentity(executors), kernelIdentity(model)]);
 }
 
-/** {@link place}, unless it was solved for before with no less time. */
+/** {@link place}, unless it was solved for before with no less work. What a slow moment made of it is not kept. */
 export async function placeCached(
   inputs: PlaceInputs,
   cache: PlanCache | null,
@@ -87,9 +89,9 @@ export async function placeCached(
     ...[machine, uniformShare, groupSize, position, sizes],
     executors.map(({ kind, device, budgetBytes, threads }) => [kind, device, budgetBytes, threads]),
   ]);
-  const { limitMs } = options;
+  const { iterations } = options;
   const known = (await cache?.read("plan", key)) ?? null;
-  if (known !== null && (known.outcome === "optimal" || known.limitMs >= limitMs)) {
+  if (known !== null && (known.outcome === "optimal" || known.iterations >= iterations)) {
     const placed = placeAs(inputs, known.choice);
     const { method, outcome, leastS, priceSPerByte } = known;
     if (placed !== null) {
@@ -99,7 +101,10 @@ export async function placeCached(
   const placed = await place(inputs, options);
   if (placed.solution !== null) {
     const { method, outcome, leastS, priceSPerByte } = placed.solution;
-    cache?.write("plan", key, { choice: placed.choice, method, outcome, limitMs, leastS, priceSPerByte });
+    if (outcome !== "out-of-time" && outcome !== "failed") {
+      const { choice } = placed;
+      cache?.write("plan", key, { choice, method, outcome, iterations, leastS, priceSPerByte });
+    }
   }
   return placed;
 }

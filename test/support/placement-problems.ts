@@ -89,27 +89,37 @@ const SHAPES = {
   "llama-33b": { layers: 60, embd: 6656, ff: 17_920, kvWidth: 6656 },
   "llama-70b": { layers: 80, embd: 8192, ff: 28_672, kvWidth: 1024 },
 };
+type Shape = (typeof SHAPES)[keyof typeof SHAPES];
 export const SHAPE_NAMES = Object.keys(SHAPES) as (keyof typeof SHAPES)[];
+/** Bytes a weight. */
+const Q4_0 = 18 / 32;
+const CONTEXT = 2048;
+
+/** A layer of such a model in Q4_0 of whose neurons `density` fire, the hottest far more often where skew is large. */
+function modelLayer({ embd, ff, kvWidth }: Shape, density: number, skew: number, rates: Rates): LayerProblem {
+  const groups = ff / 64;
+  const weights = Array.from({ length: groups }, (_, group) => (group + 1) ** -skew);
+  const total = weights.reduce((a, b) => a + b);
+  const sizes = {
+    groups,
+    active: weights.map((weight) => Math.min(64, (weight / total) * ff * density)),
+    groupBytes: 64 * 3 * embd * Q4_0,
+    ownBytes: (2 * embd + 2 * kvWidth) * embd * Q4_0,
+    cacheBytes: kvWidth * 4 * CONTEXT,
+  };
+  return layerOf(sizes, rates);
+}
 
 /** A model of that shape in Q4_0, a tenth of whose neurons fire, the hottest far more often; on a card of 800 GB/s. */
 export function modelProblem(name: keyof typeof SHAPES, budgetBytes: number, skew: number): PlacementProblem {
-  const { layers, embd, ff, kvWidth } = SHAPES[name];
-  const groups = ff / 64;
-  const q4 = 18 / 32;
+  const shape = SHAPES[name];
   const rates = { gpuBytesPerS: 8e11, cpuBytesPerS: 6e10, gather: 0.65 };
   return {
-    layers: Array.from({ length: layers }, (_, layer) => {
-      const weights = Array.from({ length: groups }, (_, group) => (group + 1) ** -skew);
-      const total = weights.reduce((a, b) => a + b);
+    layers: Array.from({ length: shape.layers }, (_, layer) =>
       // Later layers are sparser, as they are in most models.
-      const active = weights.map((w) => Math.min(64, (w / total) * ff * (0.15 - (0.1 * layer) / layers)));
-      const ownBytes = (2 * embd + 2 * kvWidth) * embd * q4;
-      return layerOf(
-        { groups, active, groupBytes: 64 * 3 * embd * q4, ownBytes, cacheBytes: kvWidth * 4 * 2048 },
-        rates,
-      );
-    }),
-    head: { gpuS: 1e-4, cpuS: 1.5e-3, gpuBytes: Math.ceil(32_000 * embd * q4) },
+      modelLayer(shape, 0.15 - (0.1 * layer) / shape.layers, skew, rates),
+    ),
+    head: { gpuS: 1e-4, cpuS: 1.5e-3, gpuBytes: Math.ceil(32_000 * shape.embd * Q4_0) },
     budgetBytes,
     hotStartS: 1e-5,
     coldStartS: 5e-6,
@@ -117,6 +127,47 @@ export function modelProblem(name: keyof typeof SHAPES, budgetBytes: number, ske
     residualS: 1e-5,
     contention: 0,
     coldPeers: false,
+    stepS: 1e-4,
+  };
+}
+
+/**
+ * At most so many layers of a well-known shape, more or less sparse and skewed, on a machine of any speed with a card
+ * of once to 32 times that, which holds from next to nothing to nearly all of it.
+ */
+export function realisticProblem(seed: number, mostLayers: number): PlacementProblem {
+  const random = new Random(seed);
+  const shape = SHAPES[SHAPE_NAMES[random.integer(SHAPE_NAMES.length)] ?? "llama-7b"];
+  const between = (least: number, most: number) => least + (most - least) * random.uniform();
+  const cpuBytesPerS = 2e10 * 2 ** between(0, 2);
+  const rates = {
+    gpuBytesPerS: cpuBytesPerS * 2 ** between(0, 5),
+    cpuBytesPerS,
+    gather: between(0.4, 1),
+  };
+  const [skew, density, varied] = [between(0, 1.4), between(0.02, 0.3), between(0, 0.5)];
+  const count = Math.min(shape.layers, mostLayers);
+  const layers = Array.from({ length: count }, (_, layer) =>
+    modelLayer(
+      shape,
+      density * (1 - (0.6 * layer) / count),
+      Math.max(0, skew + varied * between(-0.5, 0.5)),
+      rates,
+    ),
+  );
+  const headBytes = Math.ceil(32_000 * shape.embd * Q4_0);
+  const whole =
+    headBytes + layers.reduce((sum, { own, gpuBytes }) => sum + own.gpuBytes + (gpuBytes.at(-1) ?? 0), 0);
+  return {
+    layers,
+    head: { gpuS: headBytes / rates.gpuBytesPerS, cpuS: headBytes / rates.cpuBytesPerS, gpuBytes: headBytes },
+    budgetBytes: Math.floor(whole * between(0.03, 0.95)),
+    hotStartS: between(0, 2e-5),
+    coldStartS: between(0, 1e-5),
+    handOverS: between(0, 4e-5),
+    residualS: between(0, 2e-5),
+    contention: random.uniform() < 0.5 ? 0 : between(0, 0.4),
+    coldPeers: random.uniform() < 0.2,
     stepS: 1e-4,
   };
 }

@@ -48,11 +48,11 @@ test("layer N goes by the profile's layer N, also where there are more than ten"
     position: 0,
   };
   // Of all the neurons, those that fire are what half of the memory is for.
-  const whole = await place(inputs, { limitMs: 0, enough: 0, signal: null });
+  const whole = await place(inputs, { iterations: 0, limitMs: 0, enough: 0, signal: null });
   const budgetBytes = Math.floor(0.75 * ((whole.needs?.weightBytes ?? 0) + (whole.needs?.scratchBytes ?? 0)));
   const { schedule } = await place(
     { ...inputs, executors: [{ ...executors[0], budgetBytes }, executors[1]] },
-    { limitMs: 0, enough: 0, signal: null },
+    { iterations: 0, limitMs: 0, enough: 0, signal: null },
   );
   const split = schedule.layers.filter(
     ({ neuronOwner }) => neuronOwner.includes(0) && neuronOwner.includes(1),

@@ -38,7 +38,7 @@ function placedOn(
   groupSize = 1,
 ): Promise<Placed> {
   const inputs = { model: placed, executors, sizes, profile, machine: FAST_CARD, uniformShare: 1, groupSize };
-  return placeWith({ ...inputs, position: null }, { limitMs: 0, enough: 0, signal: null });
+  return placeWith({ ...inputs, position: null }, { iterations: 0, limitMs: 0, enough: 0, signal: null });
 }
 
 async function place(...args: Parameters<typeof placedOn>): Promise<Schedule> {
@@ -74,17 +74,18 @@ function count(neurons: readonly boolean[]): number {
   return neurons.filter(Boolean).length;
 }
 
+/** Everybody fires now and then: a predictor leaves the others out, wherever they are. */
 function countsOf(layers: number, ff: number, random: Random): Profile {
   const counts = Array.from({ length: layers }, () =>
-    Float32Array.from({ length: ff }, () => random.integer(1000)),
+    Float32Array.from({ length: ff }, () => 1 + random.integer(999)),
   );
   return { path: "a profile", tokens: 1000, counts };
 }
 
-describe("over hundreds of random models, sizes and budgets", () => {
+describe("over thousands of random models, sizes and budgets", () => {
   const TYPES: WeightType[] = ["f32", "f16", "q8_0", "q4_0"];
   const MODELS = 24;
-  const BUDGETS = 20;
+  const BUDGETS = 84;
 
   test.each(Array.from({ length: MODELS }, (_, seed) => seed))("model %d", async (seed) => {
     const random = new Random(seed);
@@ -113,9 +114,10 @@ describe("over hundreds of random models, sizes and budgets", () => {
       executors.splice(random.integer(executors.length + 1), 0, gpu(budget));
       const card = executors.findIndex(({ kind }) => kind === "gpu");
       const profile = random.uniform() < 0.5 ? countsOf(layers, ff, random) : null;
+      const groupSize = pick([1, 8, 32]);
       let schedule: Schedule;
       try {
-        schedule = await place(placed, executors, sizes, profile);
+        schedule = await place(placed, executors, sizes, profile, groupSize);
       } catch (error) {
         expect(error).toMatchObject({ code: "RESOURCE_EXHAUSTED", message: /too small for this model/ });
         expect(budget).toBeLessThan(whole);
@@ -131,7 +133,7 @@ describe("over hundreds of random models, sizes and budgets", () => {
       // Nothing that was placed would have been refused with more.
       if (budget >= whole) expect(owned(schedule, card).flat()).not.toContain(false);
       // The same again gives the same again.
-      expect(await place(placed, executors, sizes, profile)).toEqual(schedule);
+      if (i % 8 === 0) expect(await place(placed, executors, sizes, profile, groupSize)).toEqual(schedule);
     }
     expect(refused).toBeLessThan(BUDGETS);
   });

@@ -8,8 +8,9 @@ import { kernelBytesPerS, loadMachine } from "../../coordinator/placement/machin
 import { wholeModelBytes } from "../../coordinator/placement/place.js";
 import { readPlacement, writePlacement } from "../../coordinator/placement/placement-file.js";
 import { cacheFolder, cacheKey, PlanCache } from "../../coordinator/placement/plan-cache.js";
-import { planFor } from "../../coordinator/placement/planner.js";
+import { machineKey, planFor } from "../../coordinator/placement/planner.js";
 import type { PlacementExecutor } from "../../coordinator/placement/schedule.js";
+import type { SolveAnswer } from "../../coordinator/placement/solve.js";
 import type { Schedule } from "../../native/index.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
 import { writeTinyModel } from "../support/tiny-model.js";
@@ -138,6 +139,7 @@ describe("the cache", () => {
   beforeEach(() => {
     cache = join(folder, `cache-${files++}`);
     said = [];
+    answer = { kind: "solved", optimal: false, values: null };
   });
 
   const plan = (placed: Model = model) =>
@@ -152,9 +154,11 @@ describe("the cache", () => {
     });
   /** How often the solver was asked. */
   let runs = 0;
+  /** What it says; null when it did not end in time. */
+  let answer: SolveAnswer | null = null;
   const run = async () => {
     runs++;
-    return null;
+    return answer;
   };
 
   test("gives the second start what the first one found, and another model its own", async () => {
@@ -170,11 +174,33 @@ describe("the cache", () => {
     expect(said.every((line) => line.startsWith("placement ("))).toBe(true);
   });
 
+  test.each<[string, SolveAnswer | null]>([
+    ["did not end in time", null],
+    ["failed", { kind: "failed", message: "no memory" }],
+  ])("does not keep what a solver that %s left", async (_, unlucky) => {
+    const { gpu: card, cpu, ...rest } = await loadMachine("rtx-4090-ddr5");
+    // Without latencies every byte of a model as small as this is worth having, and it takes trying to use them all.
+    const free = { handOverUs: 0, residualUs: 0, stepUs: 0 };
+    const machine = { ...rest, ...free, gpu: { ...card, startUs: 0 }, cpu: { ...cpu, startUs: 0 } };
+    const known = { machine, uniformShare: 1 };
+    new PlanCache(cache, warn).write("measured", machineKey(model, [gpu, CPU]), known);
+    const ofRuns = async (then: SolveAnswer | null) => {
+      const before = runs;
+      answer = then;
+      await plan();
+      return runs - before;
+    };
+    expect(await ofRuns(unlucky)).toBe(1);
+    expect(await ofRuns(unlucky)).toBe(1);
+    expect(await ofRuns({ kind: "solved", optimal: false, values: null })).toBe(1);
+    expect(await ofRuns(unlucky)).toBe(0);
+  });
+
   test("passes over a damaged entry with a warning, and mends it", async () => {
     const first = await plan();
     const [name = ""] = readdirSync(cache).filter((entry) => entry.startsWith("plan-"));
     const whole = JSON.parse(readFileSync(join(cache, name), "utf8"));
-    for (const damaged of ["", "{}", JSON.stringify({ ...whole, limitMs: "soon" })]) {
+    for (const damaged of ["", "{}", JSON.stringify({ ...whole, iterations: "many" })]) {
       writeFileSync(join(cache, name), damaged);
       said = [];
       expect(await plan()).toEqual(first);

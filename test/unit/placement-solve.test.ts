@@ -17,13 +17,14 @@ import {
   allChoices,
   modelProblem,
   randomProblem,
+  realisticProblem,
   SHAPE_NAMES,
   topmostLayersFirst,
 } from "../support/placement-problems.js";
 
 const GIB = 1024 ** 3;
 /** In this process: loading the solver anew for each instance would take longer than solving. */
-const HERE = { limitMs: 60_000, enough: 0, signal: null, run: runHighs };
+const HERE = { iterations: 1e6, limitMs: 60_000, enough: 0, signal: null, run: runHighs };
 
 function bruteForce(problem: PlacementProblem): number {
   let least = Number.POSITIVE_INFINITY;
@@ -74,13 +75,41 @@ test("on a realistic instance the solver is no worse than greedy, and the same a
   const whole = modelProblem("llama-7b", GIB, 0.8);
   const problem = { ...whole, layers: whole.layers.slice(0, 12) };
   const greedy = placeGreedily(problem);
-  const first = await solve(problem, { ...HERE, limitMs: 60_000 });
+  const first = await solve(problem, HERE);
   expect(first.outcome).toBe("optimal");
   expect(fits(problem, first.choice)).toBe(true);
   expect(stepS(problem, first.choice)).toBeLessThanOrEqual(stepS(problem, greedy.choice));
   expect(stepS(problem, first.choice)).toBeGreaterThanOrEqual(greedy.leastS * (1 - 1e-12));
-  const second = await solve(problem, { ...HERE, limitMs: 60_000 });
+  const second = await solve(problem, HERE);
   expect(second.choice).toEqual(first.choice);
+});
+
+test("with little work to do, the solver is never worse than greedy, and neither than topmost layers first", async () => {
+  const INSTANCES = 120;
+  let bySolver = 0;
+  for (let seed = 0; seed < INSTANCES; seed++) {
+    const problem = realisticProblem(seed, 16);
+    const greedy = placeGreedily(problem);
+    const topmost = topmostLayersFirst(problem);
+    expect(fits(problem, topmost)).toBe(true);
+    const greedyS = stepS(problem, greedy.choice);
+    expect(greedyS, `seed ${seed}`).toBeLessThanOrEqual(stepS(problem, topmost));
+    const { choice, method } = await solve(problem, { ...HERE, iterations: 200 });
+    expect(fits(problem, choice)).toBe(true);
+    expect(stepS(problem, choice), `seed ${seed}`).toBeLessThanOrEqual(greedyS);
+    expect(stepS(problem, choice)).toBeGreaterThanOrEqual(greedy.leastS * (1 - 1e-12));
+    if (method === "solver") bySolver++;
+  }
+  // Else it would never have been asked.
+  expect(bySolver).toBeGreaterThan(INSTANCES / 20);
+});
+
+test("the solver ends after its work, and the same work gives the same again", async () => {
+  const problem = realisticProblem(4, 16);
+  const first = await solve(problem, { ...HERE, iterations: 200 });
+  expect(first.outcome).toBe("work-limit");
+  expect((await solve(problem, { ...HERE, iterations: 200 })).choice).toEqual(first.choice);
+  expect(await solve(problem, HERE)).toMatchObject({ outcome: "optimal" });
 });
 
 test("over thousands of random instances the budget is never exceeded, not by a byte", () => {
@@ -120,15 +149,15 @@ describe("where the solver has no time, or fails, the greedy choice stands", () 
 
   test.each<[string, SolveAnswer | null, string]>([
     ["it did not end", null, "out-of-time"],
-    ["it found nothing", { kind: "solved", optimal: false, values: null }, "out-of-time"],
+    ["it found nothing", { kind: "solved", optimal: false, values: null }, "work-limit"],
     ["it failed", { kind: "failed", message: "no memory" }, "failed"],
   ])("%s", async (_, answer, outcome) => {
-    const solution = await solve(problem, { limitMs: 1, enough: 0, signal: null, run: async () => answer });
+    const solution = await solve(problem, { ...HERE, run: async () => answer });
     expect(solution).toMatchObject({ method: "greedy", outcome, choice: greedy });
   });
 
   test("it was left out", async () => {
-    expect(await solve(problem, { limitMs: 0, enough: 0, signal: null })).toMatchObject({
+    expect(await solve(problem, { iterations: 0, limitMs: 0, enough: 0, signal: null })).toMatchObject({
       outcome: "left-out",
       choice: greedy,
     });
