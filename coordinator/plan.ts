@@ -43,7 +43,8 @@ export interface PlanReport {
 }
 
 export interface PlanWatch {
-  onStage: (text: string) => void;
+  /** @param limitMs when it ends at the latest, if that is known */
+  onStage: (text: string, limitMs?: number) => void;
   warn: (line: string) => void;
   signal: AbortSignal;
   entries?: ExecutorEntries;
@@ -67,7 +68,7 @@ export async function runPlan(options: PlanOptions, watch: PlanWatch): Promise<P
   const { groupSize, position } = options;
   const inputs: PlaceInputs = { model, executors, sizes, profile, ...known, groupSize, position };
   const run = watch.run === undefined ? {} : { run: watch.run };
-  onStage("solving for the placement");
+  onStage("solving for the placement", SOLVER_LIMIT_MS);
   const limits = { iterations: SOLVER_ITERATIONS, limitMs: SOLVER_LIMIT_MS, enough: 0 };
   const placed = await placeCached(inputs, cache, { ...limits, signal, ...run });
   onStage("comparing with larger budgets");

@@ -86,8 +86,8 @@ async function plan(options: z.infer<typeof schema>): Promise<void> {
         position: options.position,
       },
       {
-        onStage: (text) => status.show(text),
-        warn: (line) => process.stderr.write(`thermocline: ${line}\n`),
+        onStage: (text, limitMs) => status.show(text, limitMs),
+        warn: (line) => status.note(`thermocline: ${line}`),
         signal,
       },
     );

@@ -44,6 +44,38 @@ test("a note stays above the line", () => {
   status.end();
 });
 
+describe("what ends at a limit", () => {
+  test("counts its seconds on a terminal, and what has none does not", () => {
+    const { status, written } = open(true);
+    vi.advanceTimersByTime(500);
+    status.show("solving", 20_000);
+    vi.advanceTimersByTime(3500);
+    status.show("comparing");
+    vi.advanceTimersByTime(5000);
+    status.end();
+    vi.advanceTimersByTime(5000);
+    expect(written).toEqual([
+      "\r\x1b[Ksolving: 1 s of at most 20 s",
+      "\r\x1b[Ksolving: 2 s of at most 20 s",
+      "\r\x1b[Ksolving: 3 s of at most 20 s",
+      "\r\x1b[Kcomparing",
+      "\r\x1b[K",
+    ]);
+  });
+
+  test("says how long it has been in each of a log's lines", () => {
+    const { status, written } = open(false);
+    status.show("solving", 60_000);
+    vi.advanceTimersByTime(25_000);
+    status.end();
+    expect(written).toEqual([
+      "solving: 2 s of at most 60 s\n",
+      "solving: 12 s of at most 60 s\n",
+      "solving: 22 s of at most 60 s\n",
+    ]);
+  });
+});
+
 test("a log gets a line every ten seconds", () => {
   const { status, written } = open(false);
   status.show("a");
