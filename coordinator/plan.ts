@@ -1,6 +1,7 @@
 /** What `thermocline plan` does: finds out about the machine, places the model, and looks at what more would bring. */
 
 import { ThermoclineError } from "../proto/errors.js";
+import { type CpuTime, cpuTime, othersShare } from "./cpu-time.js";
 import { BUILT_ENTRIES, type ExecutionOptions, type ExecutorEntries, openModel } from "./execution.js";
 import { chooseDevice, planExecutors } from "./executors/spawn-plan.js";
 import { measureMachine } from "./measure-machine.js";
@@ -18,6 +19,8 @@ const SOLVER_ITERATIONS = 5000;
 const SOLVER_LIMIT_MS = 60_000;
 /** Budgets to compare with, as shares of the one asked for. */
 const LARGER = [1.25, 1.5, 2];
+/** Others that have more of the CPUs make a measurement worse than none. */
+const MOST_OTHERS = 0.15;
 
 export interface PlanOptions extends ExecutionOptions {
   /** A machine file, or the name of a machine that comes along; null measures this one. */
@@ -51,6 +54,8 @@ export interface PlanWatch {
   /** Runs the solver. */
   run?: PlaceOptions["run"];
   cacheFolder?: string;
+  /** Whose CPU time it was, up to now. */
+  cpuTime?: () => CpuTime;
 }
 
 /** @throws ThermoclineError, or the signal's reason */
@@ -86,7 +91,7 @@ async function thisMachine(
   profile: Profile | null,
   sizes: ReturnType<typeof limitsFor>,
   cache: PlanCache,
-  { onStage, signal, warn, entries = BUILT_ENTRIES }: PlanWatch,
+  { onStage, signal, warn, entries = BUILT_ENTRIES, cpuTime: now = cpuTime }: PlanWatch,
 ): Promise<{ executors: PlacementExecutor[]; known: KnownMachine }> {
   const { device, note } = chooseDevice(options.gpu);
   if (device === "off") {
@@ -108,11 +113,19 @@ async function thisMachine(
   const key = machineKey(model, executors);
   const found = options.remeasure ? null : await cache.read("measured", key);
   if (found !== null) return { executors, known: found };
+  const before = now();
   const known = await measureMachine({ model, profile, options, entries, onStage, signal }).catch((error) => {
     if (signal.aborted) throw signal.reason;
     throw error;
   });
-  cache.write("measured", key, known);
+  const others = othersShare(before, now());
+  if (others <= MOST_OTHERS) cache.write("measured", key, known);
+  else {
+    warn(
+      `other processes took ${(100 * others).toFixed(0)} % of the CPUs while this machine was measured, so what was ` +
+        "measured is used for this plan only; plan again when the machine is quiet",
+    );
+  }
   if (known.machine.gpu.bytesPerS <= 0) warn("the GPU executor's speed could not be measured");
   return { executors, known };
 }

@@ -1,10 +1,18 @@
 /** `thermocline plan` as a person calls it, and that other commands do as it says. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { bundledModelPath } from "../../coordinator/model/bundled.js";
+import { loadModel } from "../../coordinator/model/load-model.js";
+import { withPredictor } from "../../coordinator/model/predictor.js";
+import { loadMachine } from "../../coordinator/placement/machine.js";
+import { cacheFolder, PlanCache } from "../../coordinator/placement/plan-cache.js";
+import { machineKey } from "../../coordinator/placement/planner.js";
+import { writeProfile } from "../../coordinator/profile/profile-file.js";
+import { profiledModel } from "../../coordinator/profile/profiled-model.js";
+import { profileOf } from "../support/profiles.js";
 import { TestClient } from "./support/client.js";
-import { Sandbox } from "./support/sandbox.js";
+import { CACHE_HOME, Sandbox } from "./support/sandbox.js";
 
 let sandbox: Sandbox;
 const clients: TestClient[] = [];
@@ -21,13 +29,14 @@ interface PlannedLayer {
   neurons: number[];
 }
 
-/** Who computes what, as a running server says. */
-async function served(...args: string[]): Promise<PlannedLayer[]> {
+/** Who computes what, as a running server says, and why. */
+async function served(...args: string[]): Promise<{ policy: string; layers: PlannedLayer[] }> {
   const { address } = await sandbox.serve(...args);
   const client = new TestClient(address);
   clients.push(client);
-  const { layers } = await client.service.unary("getPlacement", {}, { deadlineMs: 5000, signal: null });
-  return layers.map(({ attentionExecutor, neurons }) => ({ attentionExecutor, neurons }));
+  const placement = await client.service.unary("getPlacement", {}, { deadlineMs: 5000, signal: null });
+  const layers = placement.layers.map(({ attentionExecutor, neurons }) => ({ attentionExecutor, neurons }));
+  return { policy: placement.policy, layers };
 }
 
 function layersOf(json: string): PlannedLayer[] {
@@ -37,7 +46,35 @@ function layersOf(json: string): PlannedLayer[] {
 
 const STACK = ["--gpu", "host", "--vram-budget", "5MiB", "--threads", "2", "--slots", "2"];
 
-test("measures this machine once; serve then follows the plan, and a saved one as well", async () => {
+/** Keeps a measurement for {@link STACK}, as a quiet machine would give one. */
+async function keepMeasurement(): Promise<void> {
+  const loaded = await loadModel(bundledModelPath(), { activation: null, reluThreshold: null });
+  const machine = { ...(await loadMachine("rtx-3090-ddr4")), source: "measured" as const };
+  const key = machineKey(withPredictor(loaded, "auto"), [
+    { kind: "gpu", device: "host", budgetBytes: 0, threads: 1 },
+    { kind: "cpu", device: "cpu", budgetBytes: 0, threads: 1 },
+  ]);
+  const cache = new PlanCache(cacheFolder({ XDG_CACHE_HOME: CACHE_HOME }), expect.unreachable);
+  cache.write("measured", key, { machine, uniformShare: 1 });
+}
+
+function measurements(): number {
+  const folder = cacheFolder({ XDG_CACHE_HOME: CACHE_HOME });
+  return existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith("measured-")).length : 0;
+}
+
+test("measures this machine, and keeps that unless others were at work", async () => {
+  const before = measurements();
+  const { code, stdout, stderr } = await sandbox.run("plan", ...STACK, "--threads", "3", "--json");
+  expect(code).toBe(0);
+  const { machine } = JSON.parse(stdout);
+  expect(machine.source).toBe("measured");
+  expect(machine.stepUs).toBeGreaterThan(0);
+  expect(measurements() - before).toBe(/^thermocline: other processes took \d+ % /m.test(stderr) ? 0 : 1);
+});
+
+test("serve follows what plan finds on a machine that is known, and a saved placement as well", async () => {
+  await keepMeasurement();
   const first = await sandbox.run("plan", ...STACK, "--json");
   expect(first.code).toBe(0);
   const report = JSON.parse(first.stdout);
@@ -49,7 +86,7 @@ test("measures this machine once; serve then follows the plan, and a saved one a
   );
   const again = await sandbox.run("plan", ...STACK, "--json");
   expect(again.stdout).toBe(first.stdout);
-  expect(await served(...STACK)).toEqual(layersOf(first.stdout));
+  expect(await served(...STACK)).toEqual({ policy: "profile", layers: layersOf(first.stdout) });
 
   // Whatever this machine would rather have.
   const saved = join(sandbox.path, "placement.json");
@@ -62,7 +99,31 @@ test("measures this machine once; serve then follows the plan, and a saved one a
     saved,
     "--json",
   );
-  expect(await served(...STACK, "--placement", saved)).toEqual(layersOf(other.stdout));
+  expect(await served(...STACK, "--placement", saved)).toEqual({
+    policy: "file",
+    layers: layersOf(other.stdout),
+  });
+});
+
+test("goes by the profile that is named, and serve does as well", async () => {
+  await keepMeasurement();
+  const model = await loadModel(bundledModelPath(), { activation: null, reluThreshold: null });
+  const { layers, ff } = model.shape;
+  // From layer to layer more of them fire for every token, and the others for none.
+  const counts = Array.from({ length: layers * ff }, (_, neuron) =>
+    (neuron % ff) * layers < ff * Math.floor(neuron / ff) ? 1000 : 0,
+  );
+  const path = join(sandbox.path, "named.profile.gguf");
+  const profile = profileOf(model, { "a.txt": counts });
+  await writeProfile(path, profile, await profiledModel(model));
+  const named = await sandbox.run("plan", ...STACK, "--profile", path, "--json");
+  expect(JSON.parse(named.stdout)).toMatchObject({ profile: path });
+  const usual = await sandbox.run("plan", ...STACK, "--json");
+  expect(layersOf(named.stdout)).not.toEqual(layersOf(usual.stdout));
+  expect(await served(...STACK, "--profile", path)).toEqual({
+    policy: "profile",
+    layers: layersOf(named.stdout),
+  });
 });
 
 describe("for a machine that is not there", () => {

@@ -86,8 +86,8 @@ export class Command {
 }
 
 /** What processes keep for each other beyond a sandbox: one for all of a test file, so that little is found twice. */
-const cache = mkdtempSync(join(tmpdir(), "thermocline-e2e-cache-"));
-process.on("exit", () => rmSync(cache, { recursive: true, force: true }));
+export const CACHE_HOME = mkdtempSync(join(tmpdir(), "thermocline-e2e-cache-"));
+process.on("exit", () => rmSync(CACHE_HOME, { recursive: true, force: true }));
 
 export class Sandbox {
   readonly path = mkdtempSync(join(tmpdir(), "thermocline-e2e-"));
@@ -100,7 +100,7 @@ export class Sandbox {
     const child = spawn(process.execPath, [script, ...args], {
       stdio: ["pipe", "pipe", "pipe"],
       env: {
-        ...{ ...process.env, THERMOCLINE_LOG_LEVEL: undefined, XDG_CACHE_HOME: cache },
+        ...{ ...process.env, THERMOCLINE_LOG_LEVEL: undefined, XDG_CACHE_HOME: CACHE_HOME },
         ...{ ...env, XDG_RUNTIME_DIR: this.path },
       },
     });
