@@ -11,6 +11,8 @@ export interface MeasuredStep {
   schedule: Schedule;
   startNs: number;
   endNs: number;
+  /** From the end of the step before it to its start, where the coordinator samples and plans. */
+  turnNs: number;
   records: readonly TimingRecord[];
 }
 
@@ -91,7 +93,10 @@ export function fitMachine(
     cpu: side("cpu"),
     handOverUs: Math.max(0, mean(handOvers)) / 1e3,
     residualUs: Math.max(0, median(layers.flatMap(residualNs))) / 1e3,
-    stepUs: Math.max(0, median(steps.map((step, index) => outsideNs(step, layers[index] ?? [])))) / 1e3,
+    stepUs:
+      (Math.max(0, median(steps.map((step, index) => outsideNs(step, layers[index] ?? [])))) +
+        median(steps.map(({ turnNs }) => turnNs))) /
+      1e3,
     contention,
   };
   return { machine, uniformShare: activeShare(steps, model) };

@@ -7,15 +7,15 @@ import { machine as findMachine, type Schedule } from "../native/index.js";
 import { BUILT_ENTRIES, type ExecutorEntries, type ExecutorOptions, withExecutors } from "./execution.js";
 import { createLog } from "./log.js";
 import { fitMachine, type MeasuredStep } from "./machine-fit.js";
+import { measureSteps } from "./measure-steps.js";
 import type { Model } from "./model/model.js";
-import { WeightStream } from "./model/synth/random.js";
 import { bytesOf, WEIGHT_TYPES } from "./model/tensor-types.js";
+import { loadTokenizer } from "./model/tokenizer/load-tokenizer.js";
 import { heatOf } from "./placement/heat.js";
 import type { KnownMachine } from "./placement/plan-cache.js";
 import type { Choice, LayerChoice } from "./placement/problem.js";
 import type { Profile } from "./placement/profile.js";
 import { type PlacementExecutor, scheduleOf } from "./placement/schedule.js";
-import { timingRecords } from "./telemetry/step-records.js";
 
 /** Layers are measured until they are more than caches hold, and until each way to place one was tried. */
 const ENOUGH_BYTES = 256 * 1024 ** 2;
@@ -54,6 +54,8 @@ export async function measureMachine({
   signal,
 }: MeasureMachineOptions): Promise<KnownMachine> {
   const cut = firstLayers(model);
+  const tokenizer = loadTokenizer(model.file);
+  const { vocab } = model.shape;
   const steps: MeasuredStep[] = [];
   let executors: readonly PlacementExecutor[] = [];
   // Twice, so that every layer is placed in two ways, and the head on either side.
@@ -69,7 +71,7 @@ export async function measureMachine({
       const choice: Choice = { layers, head: round === 0 ? "cpu" : "gpu" };
       return scheduleOf(cut, heat, choice, infos);
     };
-    const limits = { maxRows: 1, maxLogitRows: 1, slots: 1, contextLength: TOKENS };
+    const limits = { maxRows: 1, maxLogitRows: 1, slots: 1, contextLength: TOKENS + 1 };
     const log = createLog("measure", "warn");
     // Room for what is measured: whether the whole placement fits is another question.
     const roomy = { ...options, vramBudgetBytes: 2 * model.fileBytes + ENOUGH_BYTES };
@@ -81,17 +83,8 @@ export async function measureMachine({
         plan: schedule,
       },
       async (group) => {
-        const tokens = new WeightStream(0n, "tokens");
-        for (let position = 0; position < TOKENS; position++) {
-          signal.throwIfAborted();
-          const token = tokens.below(model.shape.vocab);
-          const result = await group.run([{ token, position, slot: 0, wantsLogits: true }]);
-          if (position < WARM_UP_TOKENS) continue;
-          const placement = group.placement;
-          if (placement === null) continue;
-          const { startNs, endNs } = result;
-          steps.push({ schedule: placement.schedule, startNs, endNs, records: timingRecords(result) });
-        }
+        const measured = await measureSteps(group, { tokenizer, vocab, count: TOKENS, signal });
+        steps.push(...measured.slice(WARM_UP_TOKENS));
       },
     );
   }

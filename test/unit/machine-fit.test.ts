@@ -83,7 +83,7 @@ function steps(): MeasuredStep[] {
       now += 100;
     }
     add(1, -1, "head", now + 2000, 10_000, 10_000);
-    return { schedule: SCHEDULE, startNs, endNs: now + 15_000, records };
+    return { schedule: SCHEDULE, startNs, endNs: now + 15_000, turnNs: 30_000, records };
   });
 }
 
