@@ -110,14 +110,22 @@ function modelLayer({ embd, ff, kvWidth }: Shape, density: number, skew: number,
   return layerOf(sizes, rates);
 }
 
-/** A model of that shape in Q4_0, a tenth of whose neurons fire, the hottest far more often; on a card of 800 GB/s. */
-export function modelProblem(name: keyof typeof SHAPES, budgetBytes: number, skew: number): PlacementProblem {
+/**
+ * A model of that shape in Q4_0, a tenth of whose neurons fire, the hottest far more often; on a card of 800 GB/s.
+ * @param activity by which a layer's firings are multiplied
+ */
+export function modelProblem(
+  name: keyof typeof SHAPES,
+  budgetBytes: number,
+  skew: number,
+  activity: (layer: number) => number = () => 1,
+): PlacementProblem {
   const shape = SHAPES[name];
   const rates = { gpuBytesPerS: 8e11, cpuBytesPerS: 6e10, gather: 0.65 };
   return {
     layers: Array.from({ length: shape.layers }, (_, layer) =>
       // Later layers are sparser, as they are in most models.
-      modelLayer(shape, 0.15 - (0.1 * layer) / shape.layers, skew, rates),
+      modelLayer(shape, (0.15 - (0.1 * layer) / shape.layers) * activity(layer), skew, rates),
     ),
     head: { gpuS: 1e-4, cpuS: 1.5e-3, gpuBytes: Math.ceil(32_000 * shape.embd * Q4_0) },
     budgetBytes,
