@@ -128,6 +128,7 @@ std::unique_ptr<Arena> Arena::attach(const std::string& name, uint64_t epoch) {
       new Arena(std::make_unique<State>(State{std::move(file), epoch, header.options, header.layout})));
 }
 
+std::byte* Arena::memory() const { return reinterpret_cast<std::byte*>(state_->file->data()); }
 const std::string& Arena::name() const { return state_->file->name(); }
 uint64_t Arena::epoch() const { return state_->epoch; }
 size_t Arena::bytes() const { return state_->layout.bytes; }
@@ -205,10 +206,12 @@ float* Arena::predictor_input(uint32_t layer) {
   const uint64_t values = uint64_t{state_->options.max_rows} * state_->options.embd;
   return state_->at<float>(state_->layout.predictor_input) + layer * values;
 }
-uint64_t* Arena::fired_set(uint32_t layer) {
+uint64_t* Arena::fired_set(uint32_t executor, uint32_t layer) {
+  state_->check_executor(executor);
   state_->check_observed(layer, Observation::activations);
-  const uint64_t words = state_->options.max_rows * ((uint64_t{state_->options.ff} + 63) / 64);
-  return state_->at<uint64_t>(state_->layout.fired_set) + layer * words;
+  const uint64_t words = uint64_t{state_->options.max_rows} * ((uint64_t{state_->options.ff} + 63) / 64);
+  const uint64_t layers_before = uint64_t{executor} * state_->options.layers + layer;
+  return state_->at<uint64_t>(state_->layout.fired_sets) + layers_before * words;
 }
 
 TimingRing Arena::ring(uint32_t executor) {

@@ -64,6 +64,7 @@ class Arena {
 
   const std::string& name() const;
   uint64_t epoch() const;
+  std::byte* memory() const;
   size_t bytes() const;
   const ArenaOptions& options() const;
   void unlink();  // idempotent
@@ -98,9 +99,9 @@ class Arena {
   // steps the coordinator takes them and sets them to 0.
   uint32_t* fired_counts(uint32_t layer);    // [ff] rows the neuron fired for
   float* fired_strengths(uint32_t layer);    // [ff] sum of |hidden value| over them
-  // Of the last observed step, with Observation::activations. Bits of a word may be several executors' to set.
+  // Of the last observed step, with Observation::activations.
   float* predictor_input(uint32_t layer);    // [max_rows][embd] the residual before the FFN's norm
-  uint64_t* fired_set(uint32_t layer);       // [max_rows][(ff + 63) / 64]
+  uint64_t* fired_set(uint32_t executor, uint32_t layer);  // [max_rows][(ff + 63) / 64] of this executor's neurons
 
  private:
   struct State;

@@ -73,7 +73,7 @@ ArenaLayout layout_of(const ArenaOptions& o) {
   layout.fired_counts = place(counted_layers * o.ff * sizeof(uint32_t));
   layout.fired_strengths = place(counted_layers * o.ff * sizeof(float));
   layout.predictor_input = place(recorded_layers * activations);
-  layout.fired_set = place(recorded_layers * neuron_bits);
+  layout.fired_sets = place(o.executors * recorded_layers * neuron_bits);
   layout.bytes = end;
   return layout;
 }

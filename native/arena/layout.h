@@ -23,7 +23,7 @@ struct ArenaLayout {
   uint64_t fired_counts;     // uint32_t [layers][ff]
   uint64_t fired_strengths;  // float [layers][ff]
   uint64_t predictor_input;  // float [layers][max_rows][embd]
-  uint64_t fired_set;        // uint64_t [layers][max_rows][(ff + 63) / 64]
+  uint64_t fired_sets;       // uint64_t [executors][layers][max_rows][(ff + 63) / 64]
   uint64_t bytes;
   uint64_t ring_bytes;     // of one ring, a multiple of the page size
   uint64_t ring_capacity;  // records, a power of two
@@ -37,7 +37,7 @@ ArenaLayout layout_of(const ArenaOptions& options);
 // The start of every arena, written once by its creator.
 struct ArenaHeader {
   static constexpr uint64_t kMagic = 0x4e494c434f4d5254;  // "TRMOCLIN"
-  static constexpr uint32_t kVersion = 4;                 // raised by every change of the layout
+  static constexpr uint32_t kVersion = 5;                 // raised by every change of the layout
 
   uint64_t magic;
   uint32_t version;

@@ -1,5 +1,6 @@
 #include "engine_bridge.h"
 
+#include "../engine/device_library.h"
 #include "arena_bridge.h"
 #include "cancel_token.h"
 #include "engine_session.h"
@@ -61,12 +62,25 @@ Napi::Value load(const Napi::CallbackInfo& info) {
   return loop->run(
       [loop, plan, options, cancel, relay](EventLoop::Ticket ticket) -> EventLoop::MakeValue {
         const auto progress = [&](uint64_t done, uint64_t total) { ProgressRelay::report(relay, ticket, done, total); };
-        auto device = load_cpu_device(*plan, options, progress, cancel->flag);
+        auto device = load_device(*plan, options, progress, cancel->flag);
         auto session = std::make_shared<EngineSession>(loop, std::move(device), plan->executor,
                                                        options.kernels->instruction_set);
         return [session](Napi::Env env) { return make_handle(env, session); };
       },
       [cancel] { cancel->flag = true; }, on_progress);
+}
+
+Napi::Value card_probe(const Napi::CallbackInfo& info) {
+  const CardInfo card = DeviceLibrary(Argument(info[0], "library").text()).probe();
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("name", card.name);
+  result.Set("memoryBytes", static_cast<double>(card.memory_bytes));
+  result.Set("freeBytes", static_cast<double>(card.free_bytes));
+  result.Set("computeMajor", card.compute_major);
+  result.Set("computeMinor", card.compute_minor);
+  result.Set("driverVersion", card.driver_version);
+  result.Set("runtimeVersion", card.runtime_version);
+  return result;
 }
 
 Napi::Value cancel_token(const Napi::CallbackInfo& info) {
@@ -112,6 +126,7 @@ Napi::Value close(const Napi::CallbackInfo& info) { return session_of(info).clos
 
 void export_engine(Napi::Env env, Napi::Object exports) {
   exports.Set("memoryNeeds", Napi::Function::New(env, guarded<needs>));
+  exports.Set("cardProbe", Napi::Function::New(env, guarded<card_probe>));
   exports.Set("engineLoad", Napi::Function::New(env, guarded<load>));
   exports.Set("cancelToken", Napi::Function::New(env, guarded<cancel_token>));
   exports.Set("cancel", Napi::Function::New(env, guarded<cancel>));

@@ -1,6 +1,7 @@
 #include "observation_bridge.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "../engine/active_set.h"
 #include "arena_bridge.h"
@@ -43,12 +44,16 @@ Napi::Value activations(const Napi::CallbackInfo& info) {
   Arena& arena = between_steps(*open);
   const uint32_t layer = Argument(info[1], "layer").uint32();
   const float* inputs = arena.predictor_input(layer);
-  const uint64_t* fired = arena.fired_set(layer);
   const size_t rows = arena.step().observed ? arena.step().rows : 0;
-  const size_t fired_bytes = rows * active_words(arena.options().ff) * sizeof(uint64_t);
+  std::vector<uint64_t> fired(rows * active_words(arena.options().ff));
+  for (uint32_t executor = 0; executor < arena.options().executors; ++executor) {
+    const uint64_t* own = arena.fired_set(executor, layer);
+    for (size_t i = 0; i < fired.size(); ++i) fired[i] |= own[i];
+  }
   Napi::Object result = Napi::Object::New(info.Env());
   result.Set("inputs", copy<Napi::Float32Array>(info.Env(), inputs, rows * arena.options().embd));
-  result.Set("fired", copy<Napi::Uint8Array>(info.Env(), reinterpret_cast<const uint8_t*>(fired), fired_bytes));
+  result.Set("fired", copy<Napi::Uint8Array>(info.Env(), reinterpret_cast<const uint8_t*>(fired.data()),
+                                         fired.size() * sizeof(uint64_t)));
   return result;
 }
 

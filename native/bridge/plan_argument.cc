@@ -105,6 +105,7 @@ EngineOptions read_options(const Argument& options) {
       .threads = options.field("threads").uint32(),
       .pin_to = options.field("pinTo").elements(read_cpu),
       .kernels = read_instruction_set(options.field("instructionSet")),
+      .library = options.field("library").is_null() ? std::string() : options.field("library").text(),
   };
 }
 

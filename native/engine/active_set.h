@@ -9,9 +9,9 @@ namespace thermocline {
 
 inline constexpr size_t kActiveWordBits = 64;
 
-inline size_t active_words(size_t ff) { return (ff + kActiveWordBits - 1) / kActiveWordBits; }
+constexpr size_t active_words(size_t ff) { return (ff + kActiveWordBits - 1) / kActiveWordBits; }
 
-inline bool is_active(const uint64_t* row, size_t neuron) {
+constexpr bool is_active(const uint64_t* row, size_t neuron) {
   return (row[neuron / kActiveWordBits] >> (neuron % kActiveWordBits) & 1) != 0;
 }
 

@@ -16,7 +16,7 @@ namespace thermocline {
 using Progress = std::function<void(uint64_t bytes_done, uint64_t bytes_total)>;
 using CancelFlag = std::atomic<bool>;
 
-// Something that computes this executor's part of a step: CPU cores over mapped or resident weights, later a card.
+// Something that computes this executor's part of a step: CPU cores over mapped or resident weights, or a card.
 class Device {
  public:
   virtual ~Device() = default;
@@ -39,14 +39,15 @@ class Device {
   virtual bool exchanged() const = 0;
 };
 
-// Bytes a CPU device needs for a plan; exactly what it will take (the plan itself and the lists made from it, a few
-// bytes a neuron, aside). Opens no file. Throws Error on a plan that contradicts itself.
+// Bytes that a device of these options needs for a plan; exactly what it will take (the plan itself and the lists made
+// from it, a few bytes a neuron, aside). Opens no file. Throws Error on a plan that contradicts itself.
 MemoryNeeds memory_needs(const EnginePlan& plan, const EngineOptions& options);
 
 // Maps the model file and copies what is resident; the budget is checked before anything is taken. `progress` is called
-// on this thread. Throws Error: as memory_needs(), `not_found`, `corrupt`, `out_of_memory`, `cancelled`, `system`.
-std::unique_ptr<Device> load_cpu_device(const EnginePlan& plan, const EngineOptions& options, const Progress& progress,
-                                        const CancelFlag& cancel);
+// on this thread. Throws Error: as memory_needs(), `not_found`, `corrupt`, `out_of_memory`, `cancelled`, `system`; as
+// DeviceLibrary does, where the options name one.
+std::unique_ptr<Device> load_device(const EnginePlan& plan, const EngineOptions& options, const Progress& progress,
+                                    const CancelFlag& cancel);
 
 // The step loop. Waits for steps of `arena` and runs them on `device` until `stop` is set or something fails. Returns
 // the failure that ended it, or nothing when it was stopped. An executor's own failure is also recorded in the arena.

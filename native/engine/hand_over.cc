@@ -35,7 +35,7 @@ void HandOver::await(uint32_t executor, uint64_t value, const char* what, uint32
   const WaitLimits limits{.deadline_ns = monotonic_ns() + kDeadlineSeconds * 1'000'000'000,
                           .spin_ns = kSpinNs,
                           .abort = &arena_.abort_flag()};
-  switch (arena_.progress(executor).wait(value, limits)) {
+  switch (wait(arena_.progress(executor), value, limits)) {
     case WaitResult::reached: return;
     case WaitResult::aborted: give_up();
     case WaitResult::timed_out:

@@ -13,6 +13,7 @@ class HandOver {
  public:
   HandOver(Arena& arena, const Schedule& schedule, uint32_t executor)
       : arena_(arena), schedule_(schedule), self_(executor) {}
+  virtual ~HandOver() = default;
 
   void begin(uint64_t step) { step_ = step; }
   void check_aborted() const;
@@ -26,8 +27,15 @@ class HandOver {
   void await_partial(uint32_t layer, uint32_t peer);
   void await_residual(uint32_t layer);               // from the layer's owner
 
+ protected:
+  // A device that takes its work ahead does these in its own order.
+  virtual void raise(Semaphore& timeline, uint64_t value) { timeline.signal(value); }
+  virtual WaitResult wait(Semaphore& timeline, uint64_t value, const WaitLimits& limits) {
+    return timeline.wait(value, limits);
+  }
+
  private:
-  void raise(uint64_t value) { arena_.progress(self_).signal(value); }
+  void raise(uint64_t value) { raise(arena_.progress(self_), value); }
   [[noreturn]] void give_up() const;
   void await(uint32_t executor, uint64_t value, const char* what, uint32_t layer);
 

@@ -47,6 +47,7 @@ struct EngineOptions {
   uint32_t threads;
   std::vector<int> pin_to;
   const Kernels* kernels;
+  std::string library = {};  // path of a device in a library of its own (device_library.h); empty: this CPU's cores
 };
 
 struct MemoryNeeds {

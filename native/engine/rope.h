@@ -16,16 +16,19 @@ class Rope {
   // [dims / 2] at any alignment, or null for none.
   void set_frequencies(const ModelShape& shape, const std::byte* factors);
 
+  struct Turn {
+    float cos, sin;
+  };
+
   // Computes the angles of a step's rows, once for all layers and heads.
   void turn_to(const Step& step);
+  const Turn* turns() const { return turns_; }  // [rows][pairs]
+  size_t pairs() const { return pairs_; }
 
   // Rotates one head [head_dim] of the step's row `row`.
   void rotate(size_t row, float* head) const;
 
  private:
-  struct Turn {
-    float cos, sin;
-  };
   size_t pairs_;
   double* frequencies_;  // [pairs]
   Turn* turns_;          // [rows][pairs]

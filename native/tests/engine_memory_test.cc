@@ -117,7 +117,7 @@ TEST(progress_runs_from_nothing_to_everything) {
   for (const Residency residency : {Residency::mapped, Residency::resident}) {
     std::vector<std::pair<uint64_t, uint64_t>> reports;
     const CancelFlag cancel = false;
-    load_cpu_device(model.plan(model.schedule(), 0), test::engine_options({.residency = residency}),
+    load_device(model.plan(model.schedule(), 0), test::engine_options({.residency = residency}),
                     [&](uint64_t done, uint64_t all) { reports.emplace_back(done, all); }, cancel);
     CHECK(reports.size() >= 2);
     CHECK_EQ(reports.front().first, 0u);
@@ -130,7 +130,7 @@ TEST(loading_can_be_cancelled) {
   const TinyModel model({});
   CancelFlag cancel = false;
   const auto cancel_at_once = [&](uint64_t, uint64_t) { cancel = true; };
-  CHECK_THROWS(load_cpu_device(model.plan(model.schedule(), 0), test::engine_options(), cancel_at_once, cancel),
+  CHECK_THROWS(load_device(model.plan(model.schedule(), 0), test::engine_options(), cancel_at_once, cancel),
                ErrorCode::cancelled);
 }
 

@@ -48,8 +48,10 @@ Observed observe(const TinyModel& model, const Schedule& schedule, const std::ve
     for (uint32_t l = 0; l < shape.layers; ++l) {
       const float* residual = arena.predictor_input(l) + t * shape.embd;
       observed.residuals.insert(observed.residuals.end(), residual, residual + shape.embd);
-      const uint64_t* words = arena.fired_set(l) + t * active_words(shape.ff);
-      for (size_t n = 0; n < shape.ff; ++n) observed.fired.push_back(is_active(words, n));
+      for (size_t n = 0; n < shape.ff; ++n) {
+        const uint32_t owner = schedule.layers[l].neuron_owner[n];
+        observed.fired.push_back(is_active(arena.fired_set(owner, l) + t * active_words(shape.ff), n));
+      }
     }
   }
   for (uint32_t e = 0; e < schedule.executors.size(); ++e) {

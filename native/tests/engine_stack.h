@@ -8,21 +8,22 @@
 
 namespace thermocline::test {
 
+inline std::unique_ptr<Device> load(const EnginePlan& plan, const EngineOptions& options) {
+  const CancelFlag cancel = false;
+  return load_device(plan, options, nullptr, cancel);
+}
+
 struct StackOptions {
   Residency residency = Residency::resident;
   uint32_t threads = 1;
   const Kernels* kernels = &best_kernels();
   Observation observation = Observation::none;  // of every step
+  std::unique_ptr<Device> (*load)(const EnginePlan&, const EngineOptions&) = &test::load;
 };
 
 inline EngineOptions engine_options(const StackOptions& options = {}) {
   return {.residency = options.residency, .budget_bytes = 0, .threads = options.threads, .pin_to = {},
           .kernels = options.kernels};
-}
-
-inline std::unique_ptr<Device> load(const EnginePlan& plan, const EngineOptions& options) {
-  const CancelFlag cancel = false;
-  return load_cpu_device(plan, options, nullptr, cancel);
 }
 
 inline std::unique_ptr<Arena> arena_for(const EnginePlan& plan, Observation observation = Observation::none) {
@@ -41,7 +42,7 @@ class EngineStack {
   EngineStack(const TinyModel& model, const Schedule& schedule, const StackOptions& options = {})
       : vocab_(model.recipe().shape.vocab), arena_(arena_for(model.plan(schedule, 0), options.observation)) {
     for (uint32_t e = 0; e < schedule.executors.size(); ++e) {
-      devices_.push_back(load(model.plan(schedule, e), engine_options(options)));
+      devices_.push_back(options.load(model.plan(schedule, e), engine_options(options)));
     }
     outcomes_.resize(devices_.size());
     for (uint32_t e = 0; e < devices_.size(); ++e) {

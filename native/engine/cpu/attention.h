@@ -1,9 +1,8 @@
 // Grouped-query attention of one layer over a step's rows.
 #pragma once
 
-#include "../../arena/arena.h"
-#include "../kv_cache.h"
 #include "../rope.h"
+#include "causal_attention.h"
 #include "weights.h"
 
 namespace thermocline {
@@ -20,13 +19,7 @@ class Attention {
                const Rope& rope, const Step& step, float* x);
 
  private:
-  void store(const Kernels& kernels, const KvCache& cache, size_t layer, const Rope& rope, const StepRow& row,
-             size_t index);
-  void attend(const Kernels& kernels, const KvCache& cache, size_t layer, const StepRow& row, size_t index,
-              size_t first_head, float* scores) const;
-
   ModelShape shape_;
-  size_t positions_;
   float* normed_;           // [rows][embd]
   float* q_;                // [rows][heads][head_dim]
   float* k_;                // [rows][kv_heads][head_dim]
@@ -34,8 +27,7 @@ class Attention {
   float* attended_;         // [rows][heads][head_dim]
   float* projected_;        // [rows][embd]
   Q8Activation* quantized_; // [rows][max(embd, heads * head_dim) / 32]
-  size_t heads_together_;   // that share keys and values
-  float* scores_;           // [threads][heads_together][positions]
+  CausalAttention causal_;
 };
 
 }  // namespace thermocline

@@ -2,41 +2,16 @@
 
 #include <sys/mman.h>
 
-#include <iomanip>
-#include <sstream>
-
 #include "../../error.h"
+#include "../budget.h"
 #include "../checked.h"
 
 namespace thermocline {
-namespace {
-
-std::string mib(uint64_t bytes) {
-  std::ostringstream text;
-  text << std::fixed << std::setprecision(1) << static_cast<double>(bytes) / (1 << 20) << " MiB";
-  return text.str();
-}
-
-uint64_t total(const MemoryNeeds& needs) {
-  return checked_sum(checked_sum(needs.weight_bytes, needs.kv_cache_bytes), needs.scratch_bytes);
-}
-
-}  // namespace
 
 BudgetedMemory::BudgetedMemory(uint64_t budget_bytes) : budget_bytes_(budget_bytes) {}
 
 BudgetedMemory::~BudgetedMemory() {
   for (const Block& block : blocks_) ::munmap(block.start, block.bytes);
-}
-
-void BudgetedMemory::check(const MemoryNeeds& needs) const {
-  if (budget_bytes_ == 0 || total(needs) <= budget_bytes_) return;
-  throw Error(ErrorCode::out_of_memory,
-              "this executor's share needs " + mib(total(needs)) + " (weights " + mib(needs.weight_bytes) +
-                  ", KV cache " + mib(needs.kv_cache_bytes) + ", scratch " + mib(needs.scratch_bytes) +
-                  ") and its budget is " + mib(budget_bytes_) +
-                  ": place fewer neurons or layers on it, lower the context or the slots, or raise the budget",
-              "options.budgetBytes");
 }
 
 std::byte* BudgetedMemory::take(MemoryUse use, uint64_t bytes) {
@@ -59,7 +34,7 @@ void BudgetedMemory::count(MemoryUse use, uint64_t bytes) {
                       : use == MemoryUse::kv_cache ? after.kv_cache_bytes
                                                    : after.scratch_bytes;
   counter = checked_sum(counter, bytes);
-  check(after);
+  check_budget(after, budget_bytes_);
   taken_ = after;
 }
 

@@ -18,9 +18,6 @@ class BudgetedMemory {
   BudgetedMemory(const BudgetedMemory&) = delete;
   BudgetedMemory& operator=(const BudgetedMemory&) = delete;
 
-  // Throws Error `out_of_memory` when `needs` as a whole is over the budget.
-  void check(const MemoryNeeds& needs) const;
-
   // Zeroed, page-aligned memory that lives as long as this; nullptr for 0 bytes. Throws Error `out_of_memory`, from the
   // budget or from the system.
   std::byte* take(MemoryUse use, uint64_t bytes);

@@ -16,7 +16,7 @@ void CpuDevice::run(const Step& step) {
   session_->check.check(step);
   session_->hand_over.begin(step.number);
   session_->timer.begin(step);
-  if (step.exchange != 0) session_->timer.end(Phase::exchange, exchange_->apply(step.exchange, pool_));
+  if (step.exchange != 0) session_->timer.end(Phase::exchange, exchange_->apply(step.exchange));
   if (share_.embeds) embed_rows(step);
   for (uint32_t layer = 0; layer < share_.layers.size(); ++layer) {
     const LayerShare& share = share_.layers[layer];
@@ -81,12 +81,10 @@ void CpuDevice::attend(const Step& step, uint32_t layer) {
   session_->timer.end(Phase::attention, bytes);
 }
 
-// Before the layer's neurons, whose executors wait for the FFN's input, set their bits.
 void CpuDevice::observe_input(const Step& step, uint32_t layer) {
   Arena& arena = session_->arena;
   if (arena.options().observation < Observation::activations) return;
   std::copy_n(arena.residual(), size_t{step.rows} * plan_.shape.embd, arena.predictor_input(layer));
-  std::fill_n(arena.fired_set(layer), step.rows * active_words(plan_.shape.ff), uint64_t{0});
 }
 
 void CpuDevice::predict(const Step& step, uint32_t layer) {
@@ -102,8 +100,10 @@ void CpuDevice::run_neurons(const Step& step, uint32_t layer) {
   NeuronObserver observer{};
   if (step.observed) {
     const bool sets = arena.options().observation >= Observation::activations;
-    observer = {arena.fired_counts(layer), arena.fired_strengths(layer), sets ? arena.fired_set(layer) : nullptr,
-                active_words(plan_.shape.ff)};
+    const size_t words = active_words(plan_.shape.ff);
+    uint64_t* fired_set = sets ? arena.fired_set(plan_.executor, layer) : nullptr;
+    if (sets) std::fill_n(fired_set, step.rows * words, uint64_t{0});
+    observer = {arena.fired_counts(layer), arena.fired_strengths(layer), fired_set, words};
   }
   const NeuronWork work = stages_->neurons.run(compute_, weights.neurons, share_.layers[layer].neurons,
                                                arena.ffn_input(), step.rows,

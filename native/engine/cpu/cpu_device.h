@@ -9,7 +9,7 @@
 #include "../step_check.h"
 #include "../weight_file.h"
 #include "budgeted_memory.h"
-#include "neuron_exchange.h"
+#include "cpu_neuron_exchange.h"
 #include "stages.h"
 
 namespace thermocline {
@@ -56,10 +56,15 @@ class CpuDevice : public Device {
   BudgetedMemory memory_;
   std::unique_ptr<WeightFile> file_;
   Weights weights_;
-  std::unique_ptr<NeuronExchange> exchange_;
+  std::unique_ptr<CpuNeuronExchange> exchange_;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<Stages> stages_;
   std::unique_ptr<Session> session_;
 };
+
+// As memory_needs() and load_device(), for these cores.
+MemoryNeeds cpu_memory_needs(const EnginePlan& plan, const EngineOptions& options);
+std::unique_ptr<Device> load_cpu_device(const EnginePlan& plan, const EngineOptions& options, const Progress& progress,
+                                        const CancelFlag& cancel);
 
 }  // namespace thermocline

@@ -1,5 +1,5 @@
-#include <string>
-
+#include "../arena_check.h"
+#include "../budget.h"
 #include "cpu_device.h"
 #include "load_weights.h"
 
@@ -12,29 +12,9 @@ const EnginePlan& valid(const EnginePlan& plan, const EngineOptions& options) {
   return plan;
 }
 
-void check_arena_field(const char* field, uint32_t has, uint32_t needs, bool enough) {
-  if (enough) return;
-  throw Error(ErrorCode::invalid_argument,
-              std::string("the arena was made for ") + field + " " + std::to_string(has) + " and the plan has " +
-                  std::to_string(needs),
-              std::string("arena.") + field);
-}
-
-void check_arena(const ArenaOptions& arena, const EnginePlan& plan) {
-  const auto equal = [](const char* field, uint32_t has, uint32_t needs) {
-    check_arena_field(field, has, needs, has == needs);
-  };
-  equal("executors", arena.executors, static_cast<uint32_t>(plan.schedule.executors.size()));
-  equal("layers", arena.layers, plan.shape.layers);
-  equal("embd", arena.embd, plan.shape.embd);
-  equal("ff", arena.ff, plan.shape.ff);
-  equal("vocab", arena.vocab, plan.shape.vocab);
-  check_arena_field("maxRows", arena.max_rows, plan.max_rows, arena.max_rows >= plan.max_rows);
-}
-
 }  // namespace
 
-MemoryNeeds memory_needs(const EnginePlan& plan, const EngineOptions& options) {
+MemoryNeeds cpu_memory_needs(const EnginePlan& plan, const EngineOptions& options) {
   valid(plan, options);
   const ModelTensors tensors = find_tensors(plan);
   const Share share = share_of(plan);
@@ -54,8 +34,8 @@ CpuDevice::CpuDevice(const EnginePlan& plan, const EngineOptions& options, const
       pool_(options.threads, options.pin_to),
       compute_{pool_, *options.kernels},
       memory_(options.budget_bytes) {
-  const MemoryNeeds needs = memory_needs(plan_, options);
-  memory_.check(needs);
+  const MemoryNeeds needs = cpu_memory_needs(plan_, options);
+  check_budget(needs, options.budget_bytes);
   file_ = std::make_unique<WeightFile>(plan_.model_path, plan_.model_bytes);
 
   const bool resident = options.residency == Residency::resident;
@@ -65,8 +45,8 @@ CpuDevice::CpuDevice(const EnginePlan& plan, const EngineOptions& options, const
       place_weights(tensors_, share_, plan_.shape.activation, options.residency, file_->data(), memory);
   load_weights(*file_, placed.copies, pool_, progress, cancel);
   weights_ = std::move(placed.weights);
-  exchange_ = std::make_unique<NeuronExchange>(
-      NeuronExchange::Subject{plan_.schedule, tensors_, *file_, plan_.executor, share_, weights_});
+  exchange_ = std::make_unique<CpuNeuronExchange>(
+      NeuronExchange::Subject{plan_.schedule, tensors_, *file_, plan_.executor, share_}, weights_, pool_);
 
   MemoryLayout kv_cache(memory_.take(MemoryUse::kv_cache, needs.kv_cache_bytes));
   cache_ = std::make_unique<KvCache>(plan_, share_.owned_layers, kv_cache);

@@ -16,7 +16,7 @@ struct NeuronObserver {
   uint64_t* fired_set;  // [rows of the step][words], or null
   size_t words;
 
-  // Neurons of one word may be other threads' or executors'; a neuron's own entries are this thread's alone.
+  // Neurons of one word may be other threads'; a neuron's own entries are this thread's alone.
   void fired(size_t row, uint32_t neuron, float hidden) const {
     ++counts[neuron];
     strengths[neuron] += std::abs(hidden);

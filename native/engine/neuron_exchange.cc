@@ -1,14 +1,11 @@
 #include "neuron_exchange.h"
 
 #include <algorithm>
-#include <cstring>
 #include <exception>
-#include <span>
 #include <string>
 #include <utility>
 
-#include "../../error.h"
-#include "load_weights.h"
+#include "../error.h"
 
 namespace thermocline {
 namespace {
@@ -28,15 +25,6 @@ void for_each_move(const LayerExchange& pairs, const std::vector<uint8_t>& owner
   for (size_t i = 0; i < pairs.first.size(); ++i) {
     if (owner[pairs.first[i]] == executor) move(pairs.first[i], pairs.second[i]);
     if (owner[pairs.second[i]] == executor) move(pairs.second[i], pairs.first[i]);
-  }
-}
-
-void write(const Matrix& matrix, uint32_t slot, const std::byte* row) {
-  std::byte* data = const_cast<std::byte*>(matrix.data);
-  if (matrix.layout == Layout::panels) {
-    pack_row(matrix.type, row, slot % kPanelRows, matrix.cols, data + slot / kPanelRows * matrix.stride);
-  } else {
-    std::memcpy(data + slot * matrix.stride, row, row_bytes(matrix.type, matrix.cols));
   }
 }
 
@@ -72,20 +60,16 @@ bool NeuronExchange::applied() const {
   return state_ == State::applied;
 }
 
-uint64_t NeuronExchange::apply(uint64_t number, ThreadPool& pool) {
+uint64_t NeuronExchange::apply(uint64_t number) {
   const std::lock_guard lock(mutex_);
   if (state_ != State::staged || staged_->exchange.number != number) {
     throw Error(ErrorCode::invalid_argument,
                 "the step applies exchange " + std::to_string(number) + ", which is not staged on this executor");
   }
-  pool.parallel_chunks(staged_->rows.size(), 1, [&](size_t begin, size_t end, uint32_t) {
-    for (const Row& row : std::span(staged_->rows).subspan(begin, end - begin)) {
-      write(*row.matrix, row.slot, staged_->buffer.data() + row.buffer_offset);
-    }
-  });
+  write(staged_->rows, staged_->buffer.data());
   for (LayerNumbers& layer : staged_->layers) {
     std::swap(at_.share.layers[layer.layer].neurons, layer.numbers);
-    at_.weights.layers[layer.layer].neurons.ascending = layer.ascending;
+    renumber(layer.layer, layer.ascending);
   }
   thermocline::apply(staged_->exchange, at_.schedule);
   // What was staged is freed by who stages next, and not between two steps.
@@ -106,28 +90,26 @@ NeuronExchange::Staged NeuronExchange::prepare(const Exchange& exchange, const C
 void NeuronExchange::prepare_layer(const LayerExchange& pairs, Staged& staged) const {
   const uint32_t l = pairs.layer;
   const std::vector<uint8_t>& owner = at_.schedule.layers[l].neuron_owner;
-  const NeuronWeights& to = at_.weights.layers[l].neurons;
+  const bool copied = is_copied(l);
   const LayerTensors& from = at_.tensors.layers[l];
   LayerNumbers layer{l, at_.share.layers[l].neurons, true};
   const std::vector<uint32_t> slots = slots_of(layer.numbers, owner.size());
-  const std::pair<const Matrix*, const TensorRef*> parts[] = {
-      {&to.gate, from.ffn_gate}, {&to.up, from.ffn_up}, {&to.down, from.ffn_down}};
+  const std::pair<Part, const TensorRef*> parts[] = {
+      {Part::gate, from.ffn_gate}, {Part::up, from.ffn_up}, {Part::down, from.ffn_down}};
   for_each_move(pairs, owner, at_.executor, [&](uint32_t out, uint32_t in) {
-    for (const auto& [matrix, tensor] : parts) {
-      const size_t bytes = row_bytes(tensor->type, tensor->cols);
-      const uint64_t offset = tensor->offset + uint64_t{in} * bytes;
-      if (to.compact) {
-        staged.rows.push_back({matrix, slots[out], staged.buffer.size()});
-        staged.buffer.resize(staged.buffer.size() + bytes);
-        at_.file.read(offset, bytes, staged.buffer.data() + staged.rows.back().buffer_offset);
-      } else {
-        page_in(at_.file.slice(offset, bytes), bytes);
+    for (const auto& [part, tensor] : parts) {
+      const uint64_t offset = tensor->offset + uint64_t{in} * row_bytes(tensor->type, tensor->cols);
+      const size_t start = staged.buffer.size();
+      if (copied) {
+        staged.rows.push_back({l, part, slots[out], start});
+        staged.buffer.resize(start + staged_bytes(*tensor));
       }
+      stage_row(*tensor, offset, copied ? staged.buffer.data() + start : nullptr);
     }
   });
   for_each_move(pairs, owner, at_.executor, [&](uint32_t out, uint32_t in) { layer.numbers[slots[out]] = in; });
   // In the map a neuron's place is its number, and their order is free.
-  if (!to.compact) std::sort(layer.numbers.begin(), layer.numbers.end());
+  if (!copied) std::sort(layer.numbers.begin(), layer.numbers.end());
   layer.ascending = std::is_sorted(layer.numbers.begin(), layer.numbers.end());
   staged.layers.push_back(std::move(layer));
 }

@@ -1,16 +1,17 @@
-// Exchanges of this executor's neurons (exchange.h): prepared beside the weights in use, applied between two steps.
+// Exchanges of an executor's neurons (exchange.h): prepared beside the weights in use, applied between two steps.
 #pragma once
 
 #include <mutex>
 #include <optional>
 #include <vector>
 
-#include "../engine.h"
-#include "../weight_file.h"
-#include "weights.h"
+#include "engine.h"
+#include "share.h"
+#include "weight_file.h"
 
 namespace thermocline {
 
+// Where a device keeps neurons' weights is its own matter.
 class NeuronExchange {
  public:
   // All of these live as long as this does. An exchange changes the schedule's owners, the share's neurons, and what
@@ -21,27 +22,44 @@ class NeuronExchange {
     const WeightFile& file;
     uint32_t executor;
     Share& share;
-    Weights& weights;
   };
   explicit NeuronExchange(const Subject& subject) : at_(subject) {}
+  virtual ~NeuronExchange() = default;
 
   // Any thread, while steps run: as Device::stage().
   uint64_t stage(const Exchange& exchange, const CancelFlag& cancel);
   // Any thread: whether the exchange that was staged last has been applied.
   bool applied() const;
 
-  // The step loop's thread. Applies the exchange of that number, which must be staged: copies its weights, with all of
-  // the pool's threads, and takes no memory. Returns the bytes copied. Throws Error `invalid_argument` when it is not
-  // staged.
-  uint64_t apply(uint64_t number, ThreadPool& pool);
+  // The step loop's thread. Applies the exchange of that number, which must be staged, and takes no memory. Returns the
+  // bytes copied. Throws Error `invalid_argument` when it is not staged.
+  uint64_t apply(uint64_t number);
 
- private:
+ protected:
+  enum class Part : uint8_t { gate, up, down };
+
   // A row of weights on its way from the buffer to the place of the one it takes over from.
   struct Row {
-    const Matrix* matrix;
-    uint32_t slot;
+    uint32_t layer;
+    Part part;
+    uint32_t slot;  // among this executor's neurons of the layer
     size_t buffer_offset;
   };
+
+  // Whether this executor's neurons lie in copies, by slots. Else all lie in the model file's pages.
+  virtual bool is_copied(uint32_t layer) const = 0;
+  // Bytes of a neuron's row as it is to lie in the buffer.
+  virtual size_t staged_bytes(const TensorRef& tensor) const = 0;
+  // Any thread: brings a row there from its place in the file.
+  virtual void stage_row(const TensorRef& tensor, uint64_t offset, std::byte* to) const = 0;
+  // Takes all rows from the buffer to their places.
+  virtual void write(const std::vector<Row>& rows, const std::byte* buffer) = 0;
+  // The share's neurons of this layer are others, and may not ascend any more.
+  virtual void renumber(uint32_t layer, bool ascending) = 0;
+
+  const Subject& subject() const { return at_; }
+
+ private:
   struct LayerNumbers {
     uint32_t layer;
     std::vector<uint32_t> numbers;
