@@ -54,6 +54,13 @@ constexpr size_t card_row_bytes(WeightType type, size_t cols) {
   return blocks * block.pieces * kPieceBytes + scales;
 }
 
+// A matrix on the card: rows of card_row_bytes(type, cols) bytes.
+struct CardMatrix {
+  const std::byte* rows;
+  WeightType type;
+  unsigned count, cols;
+};
+
 // Rearranges a row as GGUF stores it.
 void to_card_row(WeightType type, const std::byte* row, size_t cols, std::byte* card);
 

@@ -1,38 +1,59 @@
-// Dequantizing matrix-vector products: a warp multiplies a row of weights with up to kMostRows rows of activations, and
-// gives the bits that the CPU's kernels give.
+// Dequantizing matrix-vector products: a warp multiplies a row of weights with a tile of rows of activations, and gives
+// the bits that the CPU's kernels give.
 #pragma once
 
 #include "terms.h"
 
 namespace thermocline::cuda {
 
-// Rows of activations that one reading of the weights serves.
-inline constexpr unsigned kMostRows = 8;
+// Turns of a warp, 32 terms each for X rows, whose weights are on their way at a time: for one row 2 KiB of Q4_0, of
+// which a card needs some 7 KiB in every multiprocessor.
+constexpr unsigned turns_of(unsigned x) { return x <= 2 ? 4 : 2; }
+
+// From the terms of one row of activations to the next one's, in another bank of shared memory.
+constexpr unsigned terms_stride(unsigned x) { return turns_of(x) * kWarp + 1; }
 
 // Shared memory a warp needs for X rows of activations.
-constexpr size_t product_bytes(unsigned x) { return size_t{x} * kWarp * sizeof(float); }
+constexpr size_t product_bytes(unsigned x) { return size_t{x} * terms_stride(x) * sizeof(float); }
 
-// sums[j] = row · x[j], the sum of its blocks' terms, one after the other: the lanes compute 32 terms at a time, and the
+// Some turns' terms into shared memory, terms[j][turn][lane]. Those behind the row's end are anything.
+template <unsigned Turns, WeightType Type, unsigned X>
+THERMOCLINE_DEVICE void put_terms(const RowOfBlocks<Type>& row, unsigned first, unsigned subs, const Q8Activation* x,
+                                  unsigned x_stride, float* terms) {
+  float values[Turns][X];
+  THERMOCLINE_UNROLL for (unsigned t = 0; t < Turns; ++t) {
+    const unsigned mine = first + t * kWarp + lane_index(), sub = mine < subs ? mine : subs - 1;
+    THERMOCLINE_UNROLL for (unsigned j = 0; j < X; ++j) values[t][j] = term<Type>(row, sub, x[j * x_stride + sub]);
+  }
+  THERMOCLINE_UNROLL for (unsigned t = 0; t < Turns; ++t) {
+    for (unsigned j = 0; j < X; ++j) terms[j * terms_stride(X) + t * kWarp + lane_index()] = values[t][j];
+  }
+}
+
+// sums[j] = row · x[j], the sum of its blocks' terms, one after the other: the lanes compute 32 terms a turn, and the
 // j-th of them adds up those of x[j]. Every lane must call it; lane j < X has the result. `terms` is the warp's.
 template <WeightType Type, unsigned X>
 THERMOCLINE_DEVICE float block_product(const std::byte* row, unsigned cols, const Q8Activation* x, unsigned x_stride,
                                        float* terms) {
+  constexpr unsigned kTurns = turns_of(X);
   const RowOfBlocks<Type> weights{row, cols / static_cast<unsigned>(RowOfBlocks<Type>::kFormat.elements)};
   const unsigned subs = cols / static_cast<unsigned>(kBlock);
   const unsigned lane = lane_index();
   float sum = 0;
-  for (unsigned first = 0; first < subs; first += kWarp) {
-    if (first + lane < subs) {
-      for (unsigned j = 0; j < X; ++j) {
-        terms[j * kWarp + lane] = term<Type>(weights, first + lane, x[j * x_stride + first + lane]);
-      }
+  for (unsigned first = 0; first < subs;) {
+    const bool whole = subs - first >= kTurns * kWarp;
+    if (whole) {
+      put_terms<kTurns, Type, X>(weights, first, subs, x, x_stride, terms);
+    } else {
+      put_terms<1, Type, X>(weights, first, subs, x, x_stride, terms);
     }
+    const unsigned turns = (whole ? kTurns : 1) * kWarp, count = subs - first < turns ? subs - first : turns;
     sync_warp();
     if (lane < X) {
-      const unsigned count = subs - first < kWarp ? subs - first : kWarp;
-      for (unsigned i = 0; i < count; ++i) sum += terms[lane * kWarp + i];
+      for (unsigned i = 0; i < count; ++i) sum += terms[lane * terms_stride(X) + i];
     }
     sync_warp();
+    first += count;
   }
   return sum;
 }

@@ -14,15 +14,29 @@
 
 #include <cuda_fp16.h>
 
-#define THERMOCLINE_KERNEL __global__
+#include <string>
+
+#include "../../error.h"
+
+#define THERMOCLINE_KERNEL static __global__
+// Of so many threads a block, with registers for so many blocks at once.
+#define THERMOCLINE_KERNEL_OF(threads, blocks) THERMOCLINE_KERNEL __launch_bounds__(threads, blocks)
 #define THERMOCLINE_DEVICE __device__ __forceinline__
+// Before a loop over what must stay in registers, which cannot be indexed.
+#define THERMOCLINE_UNROLL _Pragma("unroll")
+// Before a loop: how many of its rounds go together, so that their loads are under way at once.
+#define THERMOCLINE_UNROLL_BY(rounds) THERMOCLINE_PRAGMA(unroll(rounds))
+#define THERMOCLINE_PRAGMA(text) _Pragma(#text)
 
 #else
 
 #include "emulation.h"
 
-#define THERMOCLINE_KERNEL
+#define THERMOCLINE_KERNEL inline
+#define THERMOCLINE_KERNEL_OF(threads, blocks) THERMOCLINE_KERNEL
 #define THERMOCLINE_DEVICE inline
+#define THERMOCLINE_UNROLL
+#define THERMOCLINE_UNROLL_BY(rounds)
 
 #endif
 
@@ -33,6 +47,10 @@ inline constexpr unsigned kWarp = 32;
 // Sixteen bytes, read at once; at an address that is a multiple of 16.
 struct alignas(16) Piece {
   uint32_t words[4];
+};
+
+struct alignas(16) FourFloats {
+  float values[4];
 };
 
 #if defined(__CUDACC__)
@@ -47,9 +65,21 @@ struct Launch {
   size_t shared_bytes = 0;
 };
 
+inline void check_launch(cudaError_t result) {
+  if (result == cudaSuccess) return;
+  throw Error(ErrorCode::system, std::string("a kernel could not be launched: ") + cudaGetErrorString(result));
+}
+
 template <class... Parameters, class... Arguments>
 void launch(Stream stream, void (*kernel)(Parameters...), const Launch& shape, Arguments... arguments) {
+  // More has to be asked for; a card that does not have it refuses.
+  constexpr size_t kSharedByDefault = 48 << 10;
+  if (shape.shared_bytes > kSharedByDefault) {
+    check_launch(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                      static_cast<int>(shape.shared_bytes)));
+  }
   kernel<<<dim3(shape.grid.x, shape.grid.y), shape.threads, shape.shared_bytes, stream>>>(arguments...);
+  check_launch(cudaGetLastError());
 }
 
 THERMOCLINE_DEVICE unsigned thread_index() { return threadIdx.x; }
@@ -68,17 +98,37 @@ THERMOCLINE_DEVICE T from_lane(T mine, unsigned lane) {
 }
 THERMOCLINE_DEVICE uint32_t ballot(bool mine) { return __ballot_sync(0xffffffffu, mine); }
 THERMOCLINE_DEVICE int count_bits(uint32_t bits) { return __popc(bits); }
+// Of a number that is not 0.
+THERMOCLINE_DEVICE unsigned lowest_bit(uint32_t bits) { return static_cast<unsigned>(__ffs(static_cast<int>(bits))) - 1; }
+// For counts and sets of bits, whose order does not show.
+THERMOCLINE_DEVICE void add_atomically(uint32_t* to, uint32_t value) { atomicAdd(to, value); }
+THERMOCLINE_DEVICE void set_atomically(uint32_t* to, uint32_t bits) { atomicOr(to, bits); }
 // c + the four products of signed bytes.
 THERMOCLINE_DEVICE int dot4(uint32_t a, uint32_t b, int c) {
   return __dp4a(static_cast<int>(a), static_cast<int>(b), c);
 }
+// c + a * b. One instruction, which the compiler does not find by itself.
+THERMOCLINE_DEVICE int64_t multiply_add(int a, int b, int64_t c) {
+  asm("mad.wide.s32 %0, %1, %2, %0;" : "+l"(c) : "r"(a), "r"(b));
+  return c;
+}
 THERMOCLINE_DEVICE float half_to_float(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
+THERMOCLINE_DEVICE uint16_t float_to_half(float value) { return __half_as_ushort(__float2half_rn(value)); }
 THERMOCLINE_DEVICE float float_of(uint32_t bits) { return __uint_as_float(bits); }
 THERMOCLINE_DEVICE uint32_t bits_of(float value) { return __float_as_uint(value); }
-// Weights are read once a token, and are not to push anything else out of the caches.
+// Weights are read once a token, and are not to push anything else out of the caches. They do not change while a kernel
+// runs, so unlike __ldcs() these reads may be reordered, and done once for what several rows of activations make of them.
 THERMOCLINE_DEVICE Piece read_once(const Piece* from) {
-  const uint4 value = __ldcs(reinterpret_cast<const uint4*>(from));
-  return {{value.x, value.y, value.z, value.w}};
+  Piece piece;
+  asm("ld.global.cs.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(piece.words[0]), "=r"(piece.words[1]), "=r"(piece.words[2]), "=r"(piece.words[3])
+      : "l"(from));
+  return piece;
+}
+THERMOCLINE_DEVICE uint32_t read_once(const uint32_t* from) {
+  uint32_t word;
+  asm("ld.global.cs.u32 %0, [%1];" : "=r"(word) : "l"(from));
+  return word;
 }
 
 #else
@@ -106,14 +156,20 @@ inline uint32_t ballot(bool mine) {
   return bits;
 }
 inline int count_bits(uint32_t bits) { return std::popcount(bits); }
+inline unsigned lowest_bit(uint32_t bits) { return static_cast<unsigned>(std::countr_zero(bits)); }
+inline void add_atomically(uint32_t* to, uint32_t value) { *to += value; }
+inline void set_atomically(uint32_t* to, uint32_t bits) { *to |= bits; }
 inline int dot4(uint32_t a, uint32_t b, int c) {
   for (int i = 0; i < 32; i += 8) c += static_cast<int8_t>(a >> i) * static_cast<int8_t>(b >> i);
   return c;
 }
+inline int64_t multiply_add(int a, int b, int64_t c) { return c + int64_t{a} * b; }
 inline float half_to_float(uint16_t bits) { return from_f16(bits); }
+inline uint16_t float_to_half(float value) { return to_f16(value); }
 inline float float_of(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t bits_of(float value) { return std::bit_cast<uint32_t>(value); }
 inline Piece read_once(const Piece* from) { return *from; }
+inline uint32_t read_once(const uint32_t* from) { return *from; }
 
 #endif
 

@@ -7,7 +7,7 @@
 
 namespace thermocline::cuda {
 
-// Blocks of a row of `blocks` blocks; what index() and at() give lies on the card.
+// Blocks of a row of `blocks` blocks; what at() and scales() point to lies on the card.
 template <WeightType Type>
 struct RowOfBlocks {
   static constexpr CardBlock kFormat = card_block(Type);
@@ -16,13 +16,17 @@ struct RowOfBlocks {
   const std::byte* row;
   unsigned blocks;
 
-  THERMOCLINE_DEVICE Piece piece(unsigned plane, unsigned block) const {
-    return read_once(reinterpret_cast<const Piece*>(row) + plane * blocks + block);
+  THERMOCLINE_DEVICE const Piece* at(unsigned plane, unsigned block) const {
+    return reinterpret_cast<const Piece*>(row) + plane * blocks + block;
   }
-  THERMOCLINE_DEVICE float scale(unsigned block) const {
-    const std::byte* scales = row + size_t{blocks} * kFormat.pieces * kPieceBytes;
-    return half_to_float(reinterpret_cast<const uint16_t*>(scales)[block]);
+  THERMOCLINE_DEVICE Piece piece(unsigned plane, unsigned block) const { return read_once(at(plane, block)); }
+  THERMOCLINE_DEVICE uint32_t word(unsigned plane, unsigned block, unsigned index) const {
+    return read_once(&at(plane, block)->words[index]);
   }
+  THERMOCLINE_DEVICE const uint16_t* scales() const {
+    return reinterpret_cast<const uint16_t*>(row + size_t{blocks} * kFormat.pieces * kPieceBytes);
+  }
+  THERMOCLINE_DEVICE float scale(unsigned block) const { return half_to_float(scales()[block]); }
 };
 
 // Q8Activation's quants as words of four.
@@ -58,9 +62,11 @@ THERMOCLINE_DEVICE float weighted_sum(const RowOfBlocks<WeightType::q4_0>& row, 
   return row.scale(index) * static_cast<float>(sum);
 }
 
-// Byte `index` of a piece.
+// Byte `index` of a piece. (Chosen word by word: registers cannot be indexed.)
 THERMOCLINE_DEVICE unsigned byte_of(const Piece& piece, unsigned index) {
-  return piece.words[index / 4] >> index % 4 * 8 & 0xff;
+  const uint32_t low = index & 4 ? piece.words[1] : piece.words[0];
+  const uint32_t high = index & 4 ? piece.words[3] : piece.words[2];
+  return (index & 8 ? high : low) >> index % 4 * 8 & 0xff;
 }
 
 // Of Q4_K and Q5_K: the first piece holds d, the minimums' d, and eight scales and minimums of 6 bits (sub_block.h).
@@ -123,7 +129,7 @@ THERMOCLINE_DEVICE float weighted_sum(const RowOfBlocks<WeightType::q6_k>& row, 
   int total = 0;
   for (unsigned p = 0; p < 2; ++p) {
     const Piece low = row.piece(half * 4 + quarter % 2 * 2 + p, block);
-    const Piece high = row.piece(kQ6_KHighBits / kPieceBytes + half * 2 + p, block);
+    const Piece high = row.piece(unsigned{kQ6_KHighBits / kPieceBytes} + half * 2 + p, block);
     int sum = -kQ6_KZero * x.sums[p];
     for (unsigned w = 0; w < 4; ++w) {
       const uint32_t six = (low.words[w] >> quarter / 2 * 4 & kNibbles) |

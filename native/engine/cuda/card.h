@@ -1,0 +1,70 @@
+// A card: its memory, the order of what it does, and the clock by which it does it. card_cuda.cu is one with a driver,
+// card_emulated.cc this CPU; a library contains one of them.
+//
+// What is enqueued is done later, in order, and on a real card without this thread: it waits for other executors and
+// signals them by itself.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "../../arena/arena.h"
+#include "../device_library.h"
+#include "stream.h"
+
+namespace thermocline::cuda {
+
+class Card {
+ public:
+  // Throws Error `unsupported` when there is none that this build can use, with what is missing.
+  static CardInfo probe();
+  Card();
+  ~Card();
+  Card(const Card&) = delete;
+  Card& operator=(const Card&) = delete;
+
+  Stream stream() const;
+
+  // Zeroed memory of the card, or of the host where the bus reads it at its full speed; lives as long as the card.
+  // nullptr for 0 bytes. Throws Error `out_of_memory`.
+  std::byte* device_memory(uint64_t bytes);
+  std::byte* pinned_memory(uint64_t bytes);
+
+  // Lets the card read and write host memory in place until the next call, or, with 0 bytes, none. Throws Error
+  // `system`.
+  void share(std::byte* memory, uint64_t bytes);
+  // The card's address of something in it.
+  template <class T>
+  T* shared(T* host) const {
+    return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(host) + shared_offset());
+  }
+
+  // At once, between steps. `from` may be overwritten when it returns.
+  void upload(const void* to, const std::byte* from, size_t bytes);
+  void clear(void* memory, size_t bytes);
+
+  // Enqueued.
+  void copy_in(void* device, const void* pinned, size_t bytes);
+  void copy_out(void* pinned, const void* device, size_t bytes);
+  void raise(Semaphore& semaphore, uint64_t value);
+  // What is enqueued later waits. A card that takes its work ahead returns `reached`, and run() has the outcome.
+  WaitResult await(Semaphore& semaphore, uint64_t value, const WaitLimits& limits);
+  // Takes the time when all before is done; numbers count from 0 in each run, up to kMostMarks - 1.
+  static constexpr size_t kMostMarks = 4096;
+  void mark(size_t number);
+
+  // Does what `enqueue` enqueues, and returns when it is done. Of the same `key` everything but values of semaphores,
+  // which are `base` and something that stays the same, is as it was: then `enqueue` need not be called.
+  WaitResult run(uint64_t key, uint64_t base, const WaitLimits& limits, const std::function<void()>& enqueue);
+
+  // Of the last run, CLOCK_MONOTONIC.
+  int64_t marked_ns(size_t number) const;
+
+ private:
+  uintptr_t shared_offset() const;
+
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace thermocline::cuda

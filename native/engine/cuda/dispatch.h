@@ -1,0 +1,52 @@
+// From what a step is to the kernel compiled for it.
+#pragma once
+
+#include "../../kernels/kernels.h"
+
+namespace thermocline::cuda {
+
+// Rows of activations that one reading of the weights serves.
+inline constexpr unsigned kMostRows = 8;
+
+// Calls use.operator()<type>().
+template <class Use>
+void for_type(WeightType type, const Use& use) {
+  switch (type) {
+    case WeightType::f32: return use.template operator()<WeightType::f32>();
+    case WeightType::f16: return use.template operator()<WeightType::f16>();
+    case WeightType::bf16: return use.template operator()<WeightType::bf16>();
+    case WeightType::q8_0: return use.template operator()<WeightType::q8_0>();
+    case WeightType::q4_0: return use.template operator()<WeightType::q4_0>();
+    case WeightType::q4_k: return use.template operator()<WeightType::q4_k>();
+    case WeightType::q5_k: return use.template operator()<WeightType::q5_k>();
+    case WeightType::q6_k: return use.template operator()<WeightType::q6_k>();
+  }
+}
+
+// Of the tiles that so many rows are divided into.
+constexpr unsigned most_rows_of_tile(unsigned rows) {
+  return rows >= kMostRows ? kMostRows : rows >= 4 ? 4 : rows >= 2 ? 2 : rows;
+}
+
+// Divides rows into tiles of 8, 4, 2 and 1; calls use.operator()<rows of the tile>(its first row).
+template <class Use>
+void for_tiles(unsigned rows, const Use& use) {
+  for (unsigned first = 0; first < rows;) {
+    const unsigned left = rows - first;
+    if (left >= kMostRows) {
+      use.template operator()<kMostRows>(first);
+      first += kMostRows;
+    } else if (left >= 4) {
+      use.template operator()<4>(first);
+      first += 4;
+    } else if (left >= 2) {
+      use.template operator()<2>(first);
+      first += 2;
+    } else {
+      use.template operator()<1>(first);
+      first += 1;
+    }
+  }
+}
+
+}  // namespace thermocline::cuda

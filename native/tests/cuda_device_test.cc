@@ -1,0 +1,189 @@
+// A card's device beside CPU cores: the same logits, bit for bit, whatever is placed on it.
+#include "../engine/cuda/cuda_device.h"
+
+#include <algorithm>
+
+#include "../engine/active_set.h"
+#include "../engine/cuda/card_needs.h"
+#include "engine_recipes.h"
+
+namespace thermocline {
+namespace {
+
+using test::EngineStack;
+using test::Logits;
+using test::Recipe;
+using test::StackOptions;
+using test::TinyModel;
+using test::describe;
+using test::divided;
+using test::for_each_gating;
+
+std::unique_ptr<Device> load_on_card(const EnginePlan& plan, const EngineOptions& options) {
+  const CancelFlag cancel = false;
+  return std::make_unique<cuda::CudaDevice>(plan, options, nullptr, cancel);
+}
+
+// Executors of kind GPU are cards.
+std::unique_ptr<Device> load_by_kind(const EnginePlan& plan, const EngineOptions& options) {
+  const bool card = plan.schedule.executors[plan.executor] == ExecutorKind::gpu;
+  return card ? load_on_card(plan, options) : test::load(plan, options);
+}
+
+// With fused multiply-adds, as a card has them.
+StackOptions on_cpu() {
+  const Kernels* fused = kernels_for(InstructionSet::avx2);
+  return {.kernels = fused != nullptr ? fused : &best_kernels()};
+}
+StackOptions with_card() {
+  StackOptions options = on_cpu();
+  options.load = &load_by_kind;
+  return options;
+}
+
+Recipe recipe_of(WeightType type, bool down_by_neuron, bool predictor) {
+  Recipe recipe = test::recipe_of(type, down_by_neuron);
+  recipe.shape.layers = 2;
+  if (predictor) recipe.predictor_rank = static_cast<uint32_t>(std::max(kBlock, block_elements(type)));
+  return recipe;
+}
+
+Schedule whole_on_card(const TinyModel& model) {
+  Schedule schedule = model.schedule();
+  schedule.executors[0] = ExecutorKind::gpu;
+  return schedule;
+}
+
+void check_placements(const TinyModel& model) {
+  const auto tokens = test::some_tokens(model, 11);
+  const Logits expected = EngineStack(model, model.schedule(), on_cpu()).run_sequence(tokens, 11);
+  const auto check = [&](const Schedule& schedule, size_t chunk, const char* what) {
+    EngineStack stack(model, schedule, with_card());
+    if (stack.run_sequence(tokens, chunk) != expected) {
+      test::fail(__FILE__, __LINE__, describe(model), ", ", what, ": other logits than the CPU's");
+    }
+  };
+  check(whole_on_card(model), 11, "all on the card");
+  check(divided(model, 3, 0, true), 1, "layers' owners in turn, one row at a time");
+  check(divided(model, 2, 1, false), 9, "the card owns all layers and not the head");
+  Schedule helped = divided(model, 2, 1, false);
+  for (LayerSchedule& layer : helped.layers) layer.attention = 1;
+  check(helped, 4, "the card only helps");
+}
+
+TEST(float_weights_anywhere_give_the_same_bits) {
+  for (const WeightType type : {WeightType::f32, WeightType::f16, WeightType::bf16}) {
+    for (const bool down_by_neuron : {true, false}) check_placements(TinyModel(recipe_of(type, down_by_neuron, true)));
+  }
+}
+
+TEST(quantized_weights_anywhere_give_the_same_bits) {
+  for (const WeightType type : {WeightType::q8_0, WeightType::q4_0, WeightType::q4_k, WeightType::q6_k}) {
+    for (const bool down_by_neuron : {true, false}) check_placements(TinyModel(recipe_of(type, down_by_neuron, false)));
+  }
+  check_placements(TinyModel(recipe_of(WeightType::q4_0, true, true)));
+}
+
+TEST(every_gating_gives_the_same_bits) {
+  for_each_gating(recipe_of(WeightType::q4_0, true, false), check_placements);
+}
+
+TEST(what_is_taken_is_what_was_said) {
+  const TinyModel model(recipe_of(WeightType::q4_0, true, true));
+  EngineOptions options = test::engine_options();
+  options.library = "card";
+  for (uint32_t executor = 0; executor < 3; ++executor) {
+    const EnginePlan plan = model.plan(divided(model, 3, 0, true), executor);
+    const MemoryNeeds needs = memory_needs(plan, options);
+    options.budget_bytes = needs.weight_bytes + needs.kv_cache_bytes + needs.scratch_bytes;
+    const auto device = load_on_card(plan, options);
+    CHECK_EQ(device->memory().weight_bytes, needs.weight_bytes);
+    CHECK_EQ(device->memory().scratch_bytes, needs.scratch_bytes);
+    --options.budget_bytes;
+    ErrorCode code = ErrorCode::internal;
+    try {
+      load_on_card(plan, options);
+    } catch (const Error& error) {
+      code = error.code();
+    }
+    CHECK(code == ErrorCode::out_of_memory);
+    options.budget_bytes = 0;
+  }
+}
+
+TEST(timings_tell_what_the_cpus_tell) {
+  const TinyModel model(recipe_of(WeightType::q4_0, true, true));
+  const Schedule schedule = divided(model, 2, 0, false);
+  const auto told = [&](const StackOptions& options) {
+    EngineStack stack(model, schedule, options);
+    // Two rows are one tile, for which weights are read once, on either.
+    stack.run_sequence(test::some_tokens(model, 6), 2);
+    std::vector<std::vector<uint64_t>> records;
+    for (const Timing& t : stack.timings(0)) {
+      CHECK(t.end_ns >= t.start_ns);
+      records.push_back({t.step, t.bytes, static_cast<uint64_t>(t.layer + 1), static_cast<uint64_t>(t.phase), t.rows,
+                         t.active, t.placed});
+    }
+    return records;
+  };
+  const auto card = told(with_card()), cpu = told(on_cpu());
+  CHECK_EQ(card.size(), cpu.size());
+  for (size_t i = 0; i < card.size(); ++i) {
+    for (size_t j = 0; j < card[i].size(); ++j) {
+      if (card[i][j] == cpu[i][j]) continue;
+      test::fail(__FILE__, __LINE__, "record ", i, ", number ", j, " is ", card[i][j], " instead of ", cpu[i][j]);
+    }
+  }
+}
+
+TEST(observed_steps_count_what_the_cpus_count) {
+  for (const WeightType type : {WeightType::f16, WeightType::q8_0}) {
+    const TinyModel model(recipe_of(type, true, true));
+    const auto tokens = test::some_tokens(model, 6);
+    const Schedule schedule = divided(model, 2, 0, true);
+    const auto observed = [&](StackOptions options) {
+      options.observation = Observation::activations;
+      EngineStack stack(model, schedule, options);
+      stack.run_sequence(tokens, 6);
+      std::vector<double> all;
+      const ModelShape& shape = model.recipe().shape;
+      Arena& arena = stack.arena();
+      for (uint32_t l = 0; l < shape.layers; ++l) {
+        all.insert(all.end(), arena.fired_counts(l), arena.fired_counts(l) + shape.ff);
+        all.insert(all.end(), arena.fired_strengths(l), arena.fired_strengths(l) + shape.ff);
+        all.insert(all.end(), arena.predictor_input(l), arena.predictor_input(l) + tokens.size() * shape.embd);
+        for (uint32_t e = 0; e < 2; ++e) {
+          const uint64_t* words = arena.fired_set(e, l);
+          for (size_t i = 0; i < tokens.size() * active_words(shape.ff); ++i) all.push_back(static_cast<double>(words[i]));
+        }
+      }
+      return all;
+    };
+    CHECK(observed(with_card()) == observed(on_cpu()));
+  }
+}
+
+TEST(neurons_that_change_places_change_no_bit) {
+  const TinyModel model(recipe_of(WeightType::q4_0, true, true));
+  const auto tokens = test::some_tokens(model, 6);
+  const Schedule schedule = divided(model, 2, 0, false);
+  EngineStack stack(model, schedule, with_card());
+  const Logits expected = stack.run_sequence(tokens, 6);
+  Exchange exchange{1, {}};
+  for (uint32_t l = 0; l < schedule.layers.size(); ++l) {
+    LayerExchange pairs{l, {}, {}};
+    for (uint32_t n = 0; n < 40; n += 4) {
+      pairs.first.push_back(n);
+      pairs.second.push_back(n + 1);
+    }
+    exchange.layers.push_back(pairs);
+  }
+  stack.stage(exchange);
+  const Logits first = stack.run({{tokens[0], 0, 0, 1}}, 1);
+  CHECK(first.front() == expected.front());
+  CHECK(stack.run_sequence(tokens, 6) == expected);
+  CHECK(stack.device(0).exchanged());
+}
+
+}  // namespace
+}  // namespace thermocline

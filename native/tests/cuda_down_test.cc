@@ -1,0 +1,214 @@
+// Sums of down rows on the card, emulated: once rounded to f32, the CPU's for every type, and wherever scales lie.
+#include <bit>
+#include <cmath>
+
+#include "../engine/cuda/down_by_neuron.h"
+#include "card.h"
+
+namespace thermocline {
+namespace {
+
+using namespace test;
+using cuda::NeuronCounts;
+
+// Hidden values of a tile of rows, as the card has them.
+struct Tile {
+  unsigned rows, neurons, stride;
+  CardMemory<float> hidden;
+  CardMemory<uint32_t> nonzero;
+
+  Tile(unsigned rows, unsigned neurons)
+      : rows(rows),
+        neurons(neurons),
+        stride(cuda::whole_words(neurons)),
+        hidden(std::vector<float>(size_t{rows} * stride)),
+        nonzero(std::vector<uint32_t>(size_t{rows} * stride / 32)) {}
+
+  float value(unsigned row, unsigned neuron) { return hidden[size_t{row} * stride + neuron]; }
+  void set(unsigned row, unsigned neuron, float value) {
+    const size_t at = size_t{row} * stride + neuron;
+    hidden[at] = value;
+    nonzero[at / 32] = (nonzero[at / 32] & ~(1u << at % 32)) | static_cast<uint32_t>(value != 0) << at % 32;
+  }
+  cuda::TileNeurons on_card() { return {hidden.data(), nonzero.data(), nullptr, stride}; }
+};
+
+// One neuron in `one_in` fires for a row, with a value 2^0 to 2^-spread times a random one.
+Tile random_tile(Random& random, unsigned rows, unsigned neurons, unsigned one_in, unsigned spread) {
+  Tile tile(rows, neurons);
+  for (unsigned j = 0; j < rows; ++j) {
+    for (unsigned n = 0; n < neurons; ++n) {
+      if (random_bits(random) % one_in != 0) continue;
+      const int exponent = spread == 0 ? 0 : -static_cast<int>(random_bits(random) % (spread + 1));
+      tile.set(j, n, std::ldexp(random_float(random, Data::random), exponent));
+    }
+  }
+  return tile;
+}
+
+template <unsigned X>
+std::vector<double> on_the_card(WeightType type, const std::vector<Bytes>& down, unsigned cols, Tile& tile,
+                                NeuronCounts& counts) {
+  CardMemory<std::byte> rows = card_rows(type, down, cols);
+  CardMemory<double> partial(cuda::partial_sums(X, tile.neurons, cols)), out(size_t{X} * cols);
+  cuda::sum_down_by_neuron<X>(nullptr, {rows.data(), type, tile.neurons, cols}, tile.on_card(), partial.data(),
+                              out.data(), &counts);
+  return out.values();
+}
+
+template <unsigned X>
+void check(WeightType type, const std::vector<Bytes>& down, unsigned cols, Tile& tile) {
+  NeuronCounts counts{};
+  const std::vector<double> actual = on_the_card<X>(type, down, cols, tile, counts);
+  uint32_t read = 0;
+  for (unsigned n = 0; n < tile.neurons; ++n) {
+    bool any = false;
+    for (unsigned j = 0; j < X; ++j) any |= tile.value(j, n) != 0;
+    read += any;
+  }
+  CHECK_EQ(counts.downs, read);
+  for (unsigned j = 0; j < X; ++j) {
+    std::vector<float> values;
+    std::vector<const std::byte*> rows;
+    for (unsigned n = 0; n < tile.neurons; ++n) {
+      if (tile.value(j, n) == 0) continue;
+      values.push_back(tile.value(j, n));
+      rows.push_back(reinterpret_cast<const std::byte*>(down[n].data()));
+    }
+    std::vector<double> expected(cols);
+    best_kernels().accumulate[index_of(type)](values.data(), rows.data(), rows.size(), expected.data(), cols);
+    for (unsigned c = 0; c < cols; ++c) {
+      if (same_value(static_cast<float>(actual[j * cols + c]), static_cast<float>(expected[c]))) continue;
+      fail(__FILE__, __LINE__, name_of(type), ", ", tile.neurons, " neurons, row ", j, " of ", X, ", column ", c, " of ",
+           cols, ": ", actual[j * cols + c], " instead of ", expected[c]);
+    }
+  }
+}
+
+unsigned some_columns(WeightType type) { return block_elements(type) == 1 ? 300 : 256; }
+
+TEST(sums_are_the_cpus_for_every_type) {
+  Random random(1);
+  for (const WeightType type : kTypes) {
+    const unsigned cols = some_columns(type);
+    const auto down = random_rows(random, type, Data::random, cols, 150);
+    for (const unsigned one_in : {1u, 3u, 20u}) {
+      Tile one = random_tile(random, 1, 150, one_in, 0), eight = random_tile(random, 8, 150, one_in, 4);
+      check<1>(type, down, cols, one);
+      check<8>(type, down, cols, eight);
+    }
+  }
+}
+
+TEST(sums_are_the_cpus_for_every_length) {
+  Random random(2);
+  for (const WeightType type : kTypes) {
+    const size_t step = std::max<size_t>(block_elements(type), 1);
+    for (const size_t length : {1u, 2u, 3u, 5u, 17u, 33u, 65u, 129u, 513u}) {
+      if (length * step > 4200) continue;
+      const auto cols = static_cast<unsigned>(length * step);
+      const auto down = random_rows(random, type, Data::random, cols, 9);
+      Tile tile = random_tile(random, 2, 9, 2, 0);
+      check<2>(type, down, cols, tile);
+    }
+  }
+}
+
+TEST(sums_are_the_cpus_for_any_number_of_neurons) {
+  Random random(3);
+  for (const WeightType type : {WeightType::q4_0, WeightType::q5_k, WeightType::f16}) {
+    const unsigned cols = some_columns(type);
+    for (const unsigned neurons : {1u, 31u, 32u, 33u, 64u, 65u, 100u, 500u, 2100u}) {
+      const auto down = random_rows(random, type, Data::random, cols, neurons);
+      Tile tile = random_tile(random, 1, neurons, 4, 3);
+      check<1>(type, down, cols, tile);
+    }
+  }
+}
+
+TEST(segments_hold_all_neurons_in_whole_words) {
+  for (unsigned neurons = 1; neurons < 40000; neurons += 1 + neurons / 50) {
+    const cuda::Segments segments = cuda::Segments::of(neurons);
+    CHECK(segments.each % 32 == 0 && segments.each <= cuda::Segments::kMostNeurons);
+    CHECK(segments.each * segments.count >= neurons && segments.each * (segments.count - 1) < neurons);
+  }
+}
+
+TEST(sums_of_no_neurons_are_0) {
+  Random random(4);
+  for (const WeightType type : {WeightType::q8_0, WeightType::q4_k, WeightType::f32}) {
+    const unsigned cols = some_columns(type);
+    const auto down = random_rows(random, type, Data::random, cols, 70);
+    Tile tile(4, 70);
+    tile.set(2, 69, 1.5f);
+    check<4>(type, down, cols, tile);
+  }
+}
+
+// Of 2^18 and more between a segment's scales some are added in f64; neither may be seen.
+TEST(sums_of_values_that_lie_far_apart_are_the_cpus) {
+  Random random(5);
+  for (const WeightType type : kTypes) {
+    const unsigned cols = some_columns(type);
+    const auto down = random_rows(random, type, Data::random, cols, 70);
+    for (const unsigned spread : {14u, 22u, 40u, 100u}) {
+      Tile tile = random_tile(random, 2, 70, 2, spread);
+      check<2>(type, down, cols, tile);
+      for (unsigned n = 0; n < 70; ++n) tile.set(0, n, tile.value(0, n) * 0x1p-70f);
+      check<2>(type, down, cols, tile);
+    }
+  }
+}
+
+TEST(sums_of_odd_weights_are_the_cpus) {
+  Random random(6);
+  for (const WeightType type : kTypes) {
+    const unsigned cols = some_columns(type);
+    for (const Data data : kData) {
+      auto down = random_rows(random, type, data, cols, 40);
+      const auto ordinary = random_rows(random, type, Data::random, cols, 40);
+      for (size_t n = 0; n < down.size(); n += 3) down[n] = ordinary[n];
+      Tile tile = random_tile(random, 2, 40, 2, 3);
+      check<2>(type, down, cols, tile);
+    }
+  }
+}
+
+TEST(what_is_no_number_stays_none_and_touches_no_other_row) {
+  Random random(7);
+  for (const WeightType type : kTypes) {
+    const unsigned cols = some_columns(type);
+    auto down = random_rows(random, type, Data::random, cols, 70);
+    for (const float odd : {std::nanf(""), -std::nanf("1"), HUGE_VALF, std::numeric_limits<float>::max()}) {
+      Tile tile = random_tile(random, 4, 70, 2, 0);
+      tile.set(1, 66, odd);
+      check<4>(type, down, cols, tile);
+    }
+    if (block_elements(type) == 1) continue;
+    put_at(down[3], halves_of(type).d, uint16_t{0x7c00});  // an infinite scale
+    Tile tile = random_tile(random, 2, 70, 2, 0);
+    tile.set(0, 3, 0);
+    tile.set(1, 3, 1);
+    check<2>(type, down, cols, tile);
+  }
+}
+
+TEST(a_rows_sums_are_the_same_bits_in_any_tile) {
+  Random random(8);
+  for (const WeightType type : kTypes) {
+    const unsigned cols = some_columns(type);
+    const auto down = random_rows(random, type, Data::random, cols, 100);
+    Tile eight = random_tile(random, 8, 100, 2, 30);
+    NeuronCounts counts{};
+    const std::vector<double> together = on_the_card<8>(type, down, cols, eight, counts);
+    for (const unsigned j : {0u, 7u}) {
+      Tile one(1, 100);
+      for (unsigned n = 0; n < 100; ++n) one.set(0, n, eight.value(j, n));
+      const std::vector<double> alone = on_the_card<1>(type, down, cols, one, counts);
+      CHECK(std::memcmp(alone.data(), &together[j * cols], cols * sizeof(double)) == 0);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace thermocline
