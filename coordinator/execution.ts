@@ -5,10 +5,16 @@ import type { Logger } from "pino";
 import type { Activation, ExecutorKind, Observation } from "../native/index.js";
 import { parseAddress } from "../proto/address.js";
 import { formatBytes } from "../proto/units.js";
+import {
+  type ChosenDevice,
+  cardBudgetBytes,
+  chooseDevice,
+  type GpuChoice,
+} from "./executors/choose-device.js";
 import { ExecutorGroup, GROUP_DEFAULTS, type Planner } from "./executors/group.js";
 import type { GroupState } from "./executors/group-state.js";
 import type { ExecutorSource } from "./executors/member.js";
-import { chooseDevice, type GpuChoice, planExecutors } from "./executors/spawn-plan.js";
+import { planExecutors } from "./executors/spawn-plan.js";
 import { relay } from "./log.js";
 import { loadModel } from "./model/load-model.js";
 import type { Model } from "./model/model.js";
@@ -33,7 +39,7 @@ export interface ModelOptions {
 /** What computes it. */
 export interface ExecutorOptions {
   gpu: GpuChoice;
-  /** null takes half of what the model needs. */
+  /** null takes what a card has, and half of what the model needs where none is real. */
   vramBudgetBytes: number | null;
   cpuExecutors: number;
   /** Threads of all executors together; null takes one a CPU. */
@@ -65,24 +71,37 @@ export const BUILT_ENTRIES: ExecutorEntries = {
   gpu: join(DIST, "gpu-executor/main.js"),
 };
 
-export function executorSources(
+/** Of the GPU executor. @throws ThermoclineError RESOURCE_EXHAUSTED when the card does not have so much */
+export function gpuBudgetBytes(
+  { card }: ChosenDevice,
+  asked: number | null,
+  model: Model,
+  sizes: ServingSizes,
+): number {
+  return card === null ? (asked ?? hostBudgetBytes(model, sizes)) : cardBudgetBytes(card, asked);
+}
+
+/** @throws ThermoclineError as {@link chooseDevice} and {@link gpuBudgetBytes} do */
+export async function executorSources(
   options: ExecutorOptions,
   model: Model,
   sizes: ServingSizes,
   log: Logger,
   entries: ExecutorEntries = BUILT_ENTRIES,
-): { name: string; source: ExecutorSource }[] {
+): Promise<{ name: string; source: ExecutorSource }[]> {
   if (options.executorAddresses.length > 0) {
     return options.executorAddresses.map((text, index) => ({
       name: `executor-${index}`,
       source: { kind: "address", address: parseAddress(text, "--executor") },
     }));
   }
-  const { device, note } = chooseDevice(options.gpu);
+  const chosen = await chooseDevice(options.gpu);
+  const { device, card, note } = chosen;
   if (note !== null) log.warn(note);
   if (device === "off" && options.vramBudgetBytes !== null)
     log.warn("--vram-budget has no effect: there is no GPU executor");
-  const vramBudgetBytes = options.vramBudgetBytes ?? hostBudgetBytes(model, sizes);
+  const vramBudgetBytes = gpuBudgetBytes(chosen, options.vramBudgetBytes, model, sizes);
+  if (card !== null) log.info(`${card.name}: ${formatBytes(vramBudgetBytes)} of its memory may be used`);
   if (device === "host") log.info(`the host device simulates a card with ${formatBytes(vramBudgetBytes)}`);
   return planExecutors({ ...options, vramBudgetBytes }, device).map(({ name, kind, args }) => ({
     name,
@@ -140,7 +159,7 @@ export async function withExecutors<T>(
   const group = new ExecutorGroup({
     ...GROUP_DEFAULTS,
     stepTimeoutMs: STEP_TIMEOUT_MS,
-    executors: executorSources(options, model, limits, log, entries),
+    executors: await executorSources(options, model, limits, log, entries),
     model,
     limits,
     observation,

@@ -74,7 +74,8 @@ export async function measureMachine({
     const limits = { maxRows: 1, maxLogitRows: 1, slots: 1, contextLength: TOKENS + 1 };
     const log = createLog("measure", "warn");
     // Room for what is measured: whether the whole placement fits is another question.
-    const roomy = { ...options, vramBudgetBytes: 2 * model.fileBytes + ENOUGH_BYTES };
+    const isSimulated = options.gpu === "host" || options.gpu === "emulated";
+    const roomy = isSimulated ? { ...options, vramBudgetBytes: 2 * model.fileBytes + ENOUGH_BYTES } : options;
     await withExecutors(
       {
         ...{ model: cut, options: roomy, limits, profile, entries, log, signal },

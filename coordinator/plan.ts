@@ -2,8 +2,15 @@
 
 import { ThermoclineError } from "../proto/errors.js";
 import { type CpuTime, cpuTime, othersShare } from "./cpu-time.js";
-import { BUILT_ENTRIES, type ExecutionOptions, type ExecutorEntries, openModel } from "./execution.js";
-import { chooseDevice, planExecutors } from "./executors/spawn-plan.js";
+import {
+  BUILT_ENTRIES,
+  type ExecutionOptions,
+  type ExecutorEntries,
+  gpuBudgetBytes,
+  openModel,
+} from "./execution.js";
+import { chooseDevice } from "./executors/choose-device.js";
+import { planExecutors } from "./executors/spawn-plan.js";
 import { measureMachine } from "./measure-machine.js";
 import type { Model } from "./model/model.js";
 import { loadMachine } from "./placement/machine.js";
@@ -12,7 +19,7 @@ import { cacheFolder, type KnownMachine, PlanCache } from "./placement/plan-cach
 import { machineKey, placeCached } from "./placement/planner.js";
 import { loadProfile, type Profile } from "./placement/profile.js";
 import type { PlacementExecutor } from "./placement/schedule.js";
-import { hostBudgetBytes, limitsFor } from "./serving-defaults.js";
+import { limitsFor } from "./serving-defaults.js";
 
 /** What the solver may do when a person waits for the best, and how long that may take. */
 const SOLVER_ITERATIONS = 5000;
@@ -93,7 +100,8 @@ async function thisMachine(
   cache: PlanCache,
   { onStage, signal, warn, entries = BUILT_ENTRIES, cpuTime: now = cpuTime }: PlanWatch,
 ): Promise<{ executors: PlacementExecutor[]; known: KnownMachine }> {
-  const { device, note } = chooseDevice(options.gpu);
+  const chosen = await chooseDevice(options.gpu);
+  const { device, note } = chosen;
   if (device === "off") {
     throw new ThermoclineError(
       "FAILED_PRECONDITION",
@@ -101,7 +109,7 @@ async function thisMachine(
         "--machine, or for a simulated card with --gpu host",
     );
   }
-  const budgetBytes = options.vramBudgetBytes ?? hostBudgetBytes(model, sizes);
+  const budgetBytes = gpuBudgetBytes(chosen, options.vramBudgetBytes, model, sizes);
   const executors = planExecutors({ ...options, vramBudgetBytes: budgetBytes }, device).map(
     ({ kind, args }): PlacementExecutor => ({
       kind,

@@ -59,7 +59,7 @@ export async function startStack(
   const profile = await loadProfile(model, options.profilePath);
   const tokenizer = loadTokenizer(model.file);
   const encoder = new Encoder(tokenizer, { path: model.path, fileBytes: model.fileBytes });
-  const executors = executorSources(options, model, limits, log);
+  const executors = await executorSources(options, model, limits, log);
   const telemetry = await createTelemetry({
     otlpEndpoint: options.otlpEndpoint,
     traceRatio: options.traceRatio,

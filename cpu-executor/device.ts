@@ -9,6 +9,7 @@ import {
   type LoadedEngine,
   type ServeOutcome,
 } from "../native/index.js";
+import type { CardDevice } from "../native/libraries.js";
 
 export type Progress = (bytesDone: number, bytesTotal: number) => void;
 
@@ -27,10 +28,12 @@ export interface DeviceEngine {
 
 export interface Device {
   readonly kind: ExecutorKind;
-  readonly name: "cpu" | "host";
+  readonly name: "cpu" | "host" | CardDevice;
   /** Bytes it may use for weights, KV cache and scratch; 0 means no limit. */
   readonly budgetBytes: number;
   readonly threads: number;
+  /** Whether only another process can open the device again once a step has failed. */
+  readonly endsWithStep: boolean;
   /**
    * Takes the memory a plan needs and fills it. Nothing stays taken when it rejects.
    * @throws NativeError, or ThermoclineError RESOURCE_EXHAUSTED when the plan does not fit the budget
@@ -45,6 +48,7 @@ export function cpuDevice(options: EngineOptions): Device {
     name: "cpu",
     budgetBytes: options.budgetBytes,
     threads: options.threads,
+    endsWithStep: false,
     load: (plan, onProgress, signal) => Engine.load(plan, options, onProgress, signal),
   };
 }

@@ -70,7 +70,7 @@ export class Executor {
         return held.engine.info;
       } catch (error) {
         const failure = toThermoclineError(interrupted.aborted ? interrupted.reason : error);
-        this.become({ kind: "failed", held, reason: failure.message });
+        this.become({ kind: "failed", held, reason: failure.message, deviceLost: false });
         throw failure;
       }
     });
@@ -135,7 +135,8 @@ export class Executor {
       if (code === "aborted") this.log.info({ reason: message }, "the arena was given up");
       else this.log.error({ code, reason: message }, "a step failed");
       if (this.current.kind === "serving" && this.current.serving === serving) {
-        this.become({ kind: "failed", held, reason: message });
+        const isOwn = code !== "aborted" && outcome.failure.executor === executor;
+        this.become({ kind: "failed", held, reason: message, deviceLost: isOwn && this.device.endsWithStep });
       }
     });
   }

@@ -12,6 +12,7 @@ const command = executorCommand("cpu-executor", "Computes neurons and whole laye
     const device = cpuDevice({
       ...threadOptions(command),
       budgetBytes,
+      library: null,
       residency: repack ? "resident" : "mapped",
     });
     const options = processOptions(command);

@@ -37,6 +37,7 @@ export async function runExecutor(device: Device, options: ProcessOptions, log: 
   const health = new HealthImplementation({ "": "SERVING", [ExecutorService.typeName]: "NOT_SERVING" });
   const executor = new Executor(device, Arena.attach, log, (state) => {
     log.info({ state: state.kind }, "state");
+    if (state.kind === "failed" && state.deviceLost) end.onDeviceLost();
     health.setStatus(ExecutorService.typeName, state.kind === "serving" ? "SERVING" : "NOT_SERVING");
   });
   const server = new Server({ "grpc.max_receive_message_length": MAX_MESSAGE_BYTES });
@@ -93,6 +94,11 @@ class EndOfProcess {
     this.signals++;
     if (this.signals > 1) this.exit(1);
     this.begin(signal);
+  }
+
+  /** Whoever started this process starts another one, which opens the device anew. */
+  onDeviceLost(): void {
+    this.begin("a step failed, and the device may be lost with it");
   }
 
   /** Called by each of the kernel's SIGTERMs for a dying parent, too: one comes with each of its threads that ends. */

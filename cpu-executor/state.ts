@@ -60,5 +60,5 @@ export type State =
   | { kind: "loading"; held: Held | null }
   /** Steps are computed as they come. */
   | { kind: "serving"; held: Held; serving: Serving }
-  /** The last Load or a step failed for `reason`; the arena was left. */
-  | { kind: "failed"; held: Held | null; reason: string };
+  /** The last Load or a step failed for `reason`; the arena was left. Only another process can open a lost device. */
+  | { kind: "failed"; held: Held | null; reason: string; deviceLost: boolean };

@@ -32,7 +32,7 @@ export async function setUp({ production }) {
   await step("compiler and cmake", installToolchain);
   await step("npm packages", (progress) => installPackages(production, progress));
   await step("TypeScript build", buildTypeScript);
-  await step("native build", buildNative);
+  await step("native build", (progress) => buildNative(production, progress));
 }
 
 /** Runs one step, showing what it is at and how long it took; silent when there was nothing to do. */
@@ -126,6 +126,7 @@ async function buildTypeScript(progress) {
   return rebuild(
     "dist/.built",
     [...sources, "tsconfig.json", "tsconfig.build.json", "package-lock.json"],
+    [],
     async () => {
       progress("compiling");
       rmSync(join(ROOT, "dist"), { recursive: true, force: true });
@@ -140,14 +141,23 @@ async function buildTypeScript(progress) {
   );
 }
 
-async function buildNative(progress) {
-  const sources = filesUnder("native", [".cc", ".h", ".cu", ".txt", ".json"]).filter(
+/** Besides the addon: the device for NVIDIA cards where it can be built and used, and for tests the emulated one. */
+async function buildNative(production, progress) {
+  const sources = filesUnder("native", [".cc", ".h", ".cu", ".txt", ".cmake", ".json"]).filter(
     (file) => !file.includes("/tests/"),
   );
-  return rebuild("native/build/.built", [...sources, "package-lock.json"], async () => {
+  const devices = [];
+  if (wantsCuda()) devices.push("CUDA");
+  if (!production) devices.push("EMULATED");
+  return rebuild("native/build/.built", [...sources, "package-lock.json"], devices, async () => {
     progress("configuring");
     const cmakeJs = join("node_modules", "cmake-js", "bin", "cmake-js");
-    await run(process.execPath, [cmakeJs, "compile", "-d", "native"], {
+    const options = ["CUDA", "EMULATED"].map(
+      (device) => `--CDTHERMOCLINE_${device}=${devices.includes(device) ? "ON" : "OFF"}`,
+    );
+    // By itself, compile configures only what was never configured.
+    await run(process.execPath, [cmakeJs, "configure", "-d", "native", ...options]);
+    await run(process.execPath, [cmakeJs, "compile", "-d", "native", ...options], {
       // make, unlike ninja, builds one file at a time unless told otherwise.
       env: { CMAKE_BUILD_PARALLEL_LEVEL: String(availableParallelism()), ...process.env },
       onLine: (line) => {
@@ -159,16 +169,27 @@ async function buildNative(progress) {
   });
 }
 
-/** Runs `build` unless the stamp says that it ran for exactly these files. */
-async function rebuild(stamp, files, build) {
+/** THERMOCLINE_CUDA=on or off decides; otherwise nvcc and a card's driver do. */
+function wantsCuda() {
+  const asked = process.env.THERMOCLINE_CUDA;
+  if (asked === "on") return true;
+  if (asked === "off" || !existsSync("/dev/nvidiactl")) return false;
+  return ["nvcc", "/usr/local/cuda/bin/nvcc"].some((nvcc) => spawnSync(nvcc, ["--version"]).status === 0);
+}
+
+/** Runs `build` unless the stamp says that it ran for exactly these files, and made at least these parts. */
+async function rebuild(stamp, files, parts, build) {
   const fingerprint = createHash("sha256");
   for (const file of files.sort()) fingerprint.update(`${file}\0`).update(readFileSync(join(ROOT, file)));
-  const wanted = `${process.arch} ${fingerprint.digest("hex")}\n`;
+  const wanted = `${process.arch} ${fingerprint.digest("hex")}`;
   const stampFile = join(ROOT, stamp);
-  if (existsSync(stampFile) && readFileSync(stampFile, "utf8") === wanted) return false;
+  if (existsSync(stampFile)) {
+    const [built, made = ""] = readFileSync(stampFile, "utf8").trimEnd().split("\n");
+    if (built === wanted && parts.every((part) => made.split(" ").includes(part))) return false;
+  }
   await build();
   mkdirSync(dirname(stampFile), { recursive: true });
-  writeFileSync(stampFile, wanted);
+  writeFileSync(stampFile, `${wanted}\n${parts.join(" ")}\n`);
   return true;
 }
 

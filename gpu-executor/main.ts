@@ -7,7 +7,10 @@ import { DEVICE_CHOICES, type DeviceChoice, openDevice } from "./device.js";
 
 const command = executorCommand("gpu-executor", "Computes hot neurons and whole layers in the card's memory.")
   .addOption(
-    new Option("--device <device>", "cuda, host (stands in for a card), or auto")
+    new Option(
+      "--device <device>",
+      "cuda, host (stands in for a card), emulated (a card's kernels on the CPU), or auto",
+    )
       .choices(DEVICE_CHOICES)
       .default("auto"),
   )
@@ -16,7 +19,7 @@ const command = executorCommand("gpu-executor", "Computes hot neurons and whole 
     const options = processOptions(command);
     const log = createLog("gpu-executor", options);
     const budgetBytes = vramBudget(raw.vramBudget);
-    const device = openDevice(raw.device, { ...threadOptions(command), budgetBytes }, (line) =>
+    const device = await openDevice(raw.device, { ...threadOptions(command), budgetBytes }, (line) =>
       log.info(line),
     );
     await runExecutor(device, options, log);

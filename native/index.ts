@@ -6,10 +6,8 @@
  * {@link NATIVE_ERROR_CODES}.
  */
 
-import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { builtFile } from "./libraries.js";
 
 /** Every way native code can fail. `native/error.h` holds the same list. */
 export const NATIVE_ERROR_CODES = [
@@ -240,6 +238,22 @@ export interface EngineOptions {
   pinTo: number[];
   /** null picks the fastest this CPU can run. */
   instructionSet: InstructionSet | null;
+  /** Path of a library with a device that computes instead of this CPU's cores; null has none. */
+  library: string | null;
+}
+
+/** A card, as its driver describes it. */
+export interface CardInfo {
+  name: string;
+  memoryBytes: number;
+  /** Of its memory, at present. */
+  freeBytes: number;
+  /** Compute capability. */
+  computeMajor: number;
+  computeMinor: number;
+  /** Of CUDA, 1000 * major + 10 * minor: the driver's, and that of what the library was built with. */
+  driverVersion: number;
+  runtimeVersion: number;
 }
 
 /** Bytes an executor needs for a plan. */
@@ -384,6 +398,7 @@ interface Addon {
   arenaClose(arena: object): void;
   sweepArenas(): string[];
   memoryNeeds(plan: EnginePlan, options: EngineOptions): MemoryNeeds;
+  cardProbe(library: string): CardInfo;
   engineLoad(
     plan: EnginePlan,
     options: EngineOptions,
@@ -411,11 +426,8 @@ interface Addon {
 }
 
 function findAddon(): string {
-  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
-    const file = join(folder, "native/build/Release/thermocline.node");
-    if (existsSync(file)) return file;
-    if (folder === dirname(folder)) break;
-  }
+  const file = builtFile("thermocline.node");
+  if (file !== null) return file;
   throw new NativeError("not-found", "the native addon is not built: run `npm run setup`", null);
 }
 
@@ -487,6 +499,14 @@ export function sweepArenas(): string[] {
 }
 
 /** Bytes one executor needs for a plan, exactly as {@link Engine.load} will take them. Touches no file. */
+/**
+ * The card that a device library finds. A driver may end the process that asks it: ask in one of its own.
+ * @throws NativeError `not-found` without such a file, `unsupported` without a card that it can use
+ */
+export function probeCard(library: string): CardInfo {
+  return call((addon) => addon.cardProbe(library));
+}
+
 export function memoryNeeds(plan: EnginePlan, options: EngineOptions): MemoryNeeds {
   return call((addon) => addon.memoryNeeds(plan, options));
 }

@@ -1,7 +1,8 @@
 /** `thermocline doctor`: what this machine has and lacks for running models. */
 import { Command } from "commander";
 import { describeDriver, findDriver } from "../../native/driver.js";
-import { machine, measureBandwidth } from "../../native/index.js";
+import { findCard } from "../../native/find-card.js";
+import { type CardInfo, machine, measureBandwidth } from "../../native/index.js";
 import { formatBytes } from "../../proto/units.js";
 
 /** Well past any last-level cache. */
@@ -40,9 +41,17 @@ export function doctorCommand(): Command {
     });
 }
 
+function describeCard({ name, memoryBytes, freeBytes, computeMajor, computeMinor }: CardInfo): string {
+  return (
+    `${name}, compute capability ${computeMajor}.${computeMinor}, ${formatBytes(freeBytes)} free of ` +
+    formatBytes(memoryBytes)
+  );
+}
+
 async function examine(): Promise<Finding[]> {
   const found = machine();
   const driver = findDriver();
+  const gpu = driver.controlDevice ? await findCard("cuda") : null;
   const bytes = Math.min(BANDWIDTH_BUFFER_BYTES, Math.floor(found.availableMemoryBytes / 4));
   const one = await measureBandwidth(1, bytes, BANDWIDTH_SECONDS);
   const all = await measureBandwidth(found.cores, bytes, BANDWIDTH_SECONDS);
@@ -69,10 +78,11 @@ async function examine(): Promise<Finding[]> {
     },
     {
       name: "GPU",
-      value: describeDriver(driver),
-      advice: driver.controlDevice
-        ? "This build has no CUDA device yet: models run on the CPU, and --gpu host simulates a card in RAM."
-        : "Models run on the CPU; --gpu host simulates a card in RAM.",
+      value: gpu?.kind === "card" ? describeCard(gpu.card) : describeDriver(driver),
+      advice:
+        gpu?.kind === "card"
+          ? null
+          : `${gpu === null ? "" : `It cannot be used: ${gpu.problem}. `}Models run on the CPU; --gpu host simulates a card in RAM.`,
     },
     {
       name: "shared memory",

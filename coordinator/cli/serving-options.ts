@@ -5,6 +5,7 @@ import { z } from "zod";
 import { ThermoclineError } from "../../proto/errors.js";
 import { parseBytes } from "../../proto/units.js";
 import type { ExecutionOptions } from "../execution.js";
+import { GPU_CHOICES } from "../executors/choose-device.js";
 import { bundledModelPath } from "../model/bundled.js";
 import { DEFAULT_SLOTS, DEFAULT_TRACE_RATIO } from "../serving-defaults.js";
 import type { StackOptions } from "../stack.js";
@@ -29,11 +30,17 @@ export function addExactExecutionOptions(command: Command): Command {
 function addExecutorOptions(command: Command): Command {
   return command
     .addOption(
-      new Option("--gpu <device>", "what runs hot neurons; host simulates a card in RAM")
-        .choices(["auto", "cuda", "host", "off"])
+      new Option(
+        "--gpu <device>",
+        "what runs hot neurons; host simulates a card in RAM, emulated runs a card's kernels on the CPU (very slow)",
+      )
+        .choices(GPU_CHOICES)
         .default("auto"),
     )
-    .option("--vram-budget <size>", "GPU memory to use, such as 8GiB (default for host: half of the model)")
+    .option(
+      "--vram-budget <size>",
+      "GPU memory to use, such as 8GiB (default: what is free, but for a reserve; for host: half of the model)",
+    )
     .option("--cpu-executors <n>", "CPU executor processes", "1")
     .option("--threads <n>", "threads of all executors together (default: one a core)")
     .option("--placement <file>", "follows a placement that `thermocline plan --save` wrote (default: plans)")
@@ -91,7 +98,7 @@ export const MODEL_SCHEMA = {
 export const EXECUTION_SCHEMA = {
   ...MODEL_SCHEMA,
   predictor: predictorUse(),
-  gpu: z.enum(["auto", "cuda", "host", "off"]),
+  gpu: z.enum(GPU_CHOICES),
   vramBudget: z.string().nullable().default(null),
   cpuExecutors: whole("--cpu-executors", 1, 64),
   threads: whole("--threads", 1, 1024).nullable().default(null),

@@ -23,7 +23,7 @@ export type ExecutorSource =
 /** What an executor says of itself. */
 export interface ExecutorInfo {
   kind: ExecutorKind;
-  /** "cpu", "host" or "cuda". */
+  /** "cpu", "host", "cuda" or "emulated". */
   device: string;
   /** Bytes for weights, KV cache and scratch; 0 means no limit. */
   budgetBytes: number;

@@ -1,12 +1,9 @@
 /** Which executor processes a stack starts, and with how many threads. */
 import { allowedCpus } from "../../native/cpus.js";
-import { type Driver, describeDriver, findDriver } from "../../native/driver.js";
-import { ThermoclineError } from "../../proto/errors.js";
-
-export type GpuChoice = "auto" | "cuda" | "host" | "off";
+import { isCard } from "../../native/libraries.js";
+import type { ChosenDevice } from "./choose-device.js";
 
 export interface SpawnOptions {
-  gpu: GpuChoice;
   /** Memory of the GPU executor, in bytes. */
   vramBudgetBytes: number;
   cpuExecutors: number;
@@ -25,42 +22,23 @@ export interface PlannedExecutor {
 }
 
 /**
- * Chooses the device for hot neurons.
- * @returns the device, and one line for the user when `auto` found no GPU
- * @throws ThermoclineError FAILED_PRECONDITION when `cuda` was asked for and cannot be had
- */
-export function chooseDevice(
-  choice: GpuChoice,
-  driver: Driver = findDriver(),
-): { device: "host" | "off"; note: string | null } {
-  if (choice === "host" || choice === "off") return { device: choice, note: null };
-  if (choice === "cuda") {
-    throw new ThermoclineError(
-      "FAILED_PRECONDITION",
-      `--gpu cuda: this build has no CUDA device (${describeDriver(driver)}); use --gpu off, or --gpu host to ` +
-        "simulate a card in RAM",
-    );
-  }
-  const why = driver.controlDevice
-    ? "this build has no CUDA device for the NVIDIA driver found here"
-    : "no GPU was found";
-  return { device: "off", note: `${why}: everything runs on the CPU (--gpu host simulates a card in RAM)` };
-}
-
-/**
  * Divides threads among the executors, the GPU executor first; every executor gets at least one. Threads are not pinned:
  * a pinned one waits for its CPU while another process has it, and the others wait for what it has taken. Beside one
  * busy process on two CPUs decoding keeps 48 % of its rate when pinned, 61 % when not, and alone it is as fast.
  */
 export function planExecutors(
   options: SpawnOptions,
-  device: "host" | "off",
+  device: ChosenDevice["device"],
   cpus: number = allowedCpus().length,
 ): PlannedExecutor[] {
   const processes = options.cpuExecutors + (device === "off" ? 0 : 1);
-  const threads = Math.max(options.threads ?? cpus, processes);
+  // A card's executor has one thread, which mostly sleeps.
+  const computing = isCard(device) ? options.cpuExecutors : processes;
+  const threads = Math.max(options.threads ?? cpus, computing);
   return Array.from({ length: processes }, (_, index): PlannedExecutor => {
-    const share = Math.floor(threads / processes) + (index >= processes - (threads % processes) ? 1 : 0);
+    const place = index - (processes - computing);
+    const share =
+      place < 0 ? 1 : Math.floor(threads / computing) + (place >= computing - (threads % computing) ? 1 : 0);
     const common = ["--threads", String(share)];
     if (device !== "off" && index === 0) {
       const budget = ["--device", device, "--vram-budget", String(options.vramBudgetBytes)];

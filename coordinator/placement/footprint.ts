@@ -5,7 +5,9 @@
  * Parts are arrays that begin on cache lines, so the sum of parts rounded up to lines never falls short of the whole.
  */
 import { type EngineOptions, type EnginePlan, type MemoryNeeds, memoryNeeds } from "../../native/index.js";
+import { isCard } from "../../native/libraries.js";
 import type { Model } from "../model/model.js";
+import type { PlacementExecutor } from "./schedule.js";
 import type { ServingSizes } from "./sizes.js";
 
 /** Arrays begin on multiples of this: `MemoryLayout::kAlignment` of native/engine/memory_layout.h. */
@@ -28,36 +30,42 @@ export interface Footprint {
   scratchBytes: number;
 }
 
-export function residentOptions(threads: number): EngineOptions {
-  return { residency: "resident", budgetBytes: 0, threads, pinTo: [], instructionSet: null };
+/** Of an executor whose weights are copied; only whether it is a card's matters of its device. */
+export function residentOptions(device: string, threads: number): EngineOptions {
+  const library = isCard(device) ? device : null;
+  return { residency: "resident", budgetBytes: 0, threads, pinTo: [], instructionSet: null, library };
 }
 
 export function totalBytes({ weightBytes, kvCacheBytes, scratchBytes }: MemoryNeeds): number {
   return weightBytes + kvCacheBytes + scratchBytes;
 }
 
-/** @param threads of the GPU executor */
-export function footprintOf(model: FootprintModel, sizes: ServingSizes, threads: number): Footprint {
+/** @param gpu the GPU executor */
+export function footprintOf(
+  model: FootprintModel,
+  sizes: ServingSizes,
+  gpu: Pick<PlacementExecutor, "device" | "threads">,
+): Footprint {
   const known = new Map<string, LayerFootprint>();
   const layers = Array.from({ length: model.shape.layers }, (_, layer) => {
     const kind = kindOf(model, layer);
-    const found = known.get(kind) ?? layerFootprint(model, sizes, threads, layer);
+    const found = known.get(kind) ?? layerFootprint(model, sizes, gpu, layer);
     known.set(kind, found);
     return found;
   });
-  const whole = probe(model, sizes, threads, 0, { attention: 0, neurons: model.shape.ff, head: 0 });
-  const head = probe(model, sizes, threads, 0, { attention: 1, neurons: 0, head: 0 });
+  const whole = probe(model, sizes, gpu, 0, { attention: 0, neurons: model.shape.ff, head: 0 });
+  const head = probe(model, sizes, gpu, 0, { attention: 1, neurons: 0, head: 0 });
   return { layers, headWeightBytes: aligned(head.weightBytes), scratchBytes: aligned(whole.scratchBytes) };
 }
 
 function layerFootprint(
   model: FootprintModel,
   sizes: ServingSizes,
-  threads: number,
+  gpu: Pick<PlacementExecutor, "device" | "threads">,
   layer: number,
 ): LayerFootprint {
   const of = (attention: number, neurons: number) =>
-    probe(model, sizes, threads, layer, { attention, neurons, head: 1 });
+    probe(model, sizes, gpu, layer, { attention, neurons, head: 1 });
   const own = of(0, 0);
   const known = new Map<number, number>();
   return {
@@ -82,7 +90,7 @@ interface Probe {
 function probe(
   model: FootprintModel,
   sizes: ServingSizes,
-  threads: number,
+  gpu: Pick<PlacementExecutor, "device" | "threads">,
   layer: number,
   { attention, neurons, head }: Probe,
 ): MemoryNeeds {
@@ -101,7 +109,7 @@ function probe(
     executor: 0,
     ...sizes,
   };
-  return memoryNeeds(plan, residentOptions(threads));
+  return memoryNeeds(plan, residentOptions(gpu.device, gpu.threads));
 }
 
 /** Layers of the same tensors in the same types take the same memory. */

@@ -51,6 +51,9 @@ export interface Placed {
   needs: MemoryNeeds | null;
 }
 
+/** What is asked where there is none, and has no effect. */
+const NO_GPU = { device: "host", threads: 1 };
+
 /** Rounds in which what is solved for and what the executor reserves come together. */
 const ROUNDS = 6;
 
@@ -114,7 +117,7 @@ class Placement {
     this.cpus = executors.length - gpus.length;
     this.budgetBytes = this.gpu?.budgetBytes || Number.POSITIVE_INFINITY;
     this.heat = heatOf(model, profile, groupSize, uniformShare);
-    this.footprint = footprintOf(model, sizes, this.gpu?.threads ?? 1);
+    this.footprint = footprintOf(model, sizes, this.gpu ?? NO_GPU);
     const cpuThreads = executors.flatMap(({ kind, threads }) => (kind === "cpu" ? [threads] : []));
     const allCpuThreads = cpuThreads.reduce((sum, threads) => sum + threads, 0);
     this.problem = toProblem({
@@ -134,7 +137,7 @@ class Placement {
   needs(choice: Choice): MemoryNeeds {
     const { model, executors, sizes } = this.inputs;
     const schedule = scheduleOf(model, this.heat, choice, executors);
-    return needsOf(model, schedule, this.gpuIndex, this.gpu?.threads ?? 1, sizes);
+    return needsOf(model, schedule, this.gpuIndex, this.gpu ?? NO_GPU, sizes);
   }
 
   bytes(choice: Choice): number {
@@ -208,5 +211,5 @@ class Placement {
 export function wholeModelBytes(model: Model, sizes: ServingSizes): number {
   const heat = heatOf(model, null, DEFAULT_GROUP_SIZE, 1);
   const schedule = scheduleOf(model, heat, allHot(heat), [{ kind: "gpu" }]);
-  return totalBytes(needsOf(model, schedule, 0, 1, sizes));
+  return totalBytes(needsOf(model, schedule, 0, NO_GPU, sizes));
 }

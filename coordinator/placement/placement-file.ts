@@ -105,8 +105,10 @@ export async function readPlacement(
     }),
     head: file.head === "gpu" ? gpu : first,
   };
-  const { budgetBytes = 0, threads = 1 } = executors[gpu] ?? {};
-  const bytes = totalBytes(needsOf(model, schedule, gpu, threads, sizes));
+  const executor = executors[gpu];
+  if (executor === undefined) return schedule;
+  const { budgetBytes } = executor;
+  const bytes = totalBytes(needsOf(model, schedule, gpu, executor, sizes));
   if (budgetBytes === 0 || bytes <= budgetBytes) return schedule;
   throw new ThermoclineError(
     "RESOURCE_EXHAUSTED",

@@ -15,7 +15,7 @@ import type { ServingSizes } from "./sizes.js";
 /** What placement has to know of an executor. */
 export interface PlacementExecutor {
   kind: ExecutorKind;
-  /** "cpu", "host" or "cuda". */
+  /** "cpu", "host", "cuda" or "emulated". */
   device: string;
   /** Bytes for weights, KV cache and scratch; 0 means no limit. */
   budgetBytes: number;
@@ -48,10 +48,10 @@ export function needsOf(
   model: Pick<Model, "path" | "fileBytes" | "shape" | "tensors">,
   schedule: Schedule,
   executor: number,
-  threads: number,
+  { device, threads }: Pick<PlacementExecutor, "device" | "threads">,
   sizes: ServingSizes,
 ): MemoryNeeds {
-  return memoryNeeds(enginePlan(model, schedule, executor, sizes), residentOptions(threads));
+  return memoryNeeds(enginePlan(model, schedule, executor, sizes), residentOptions(device, threads));
 }
 
 /**

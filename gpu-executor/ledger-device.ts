@@ -1,30 +1,39 @@
 /**
- * The `host` device: stands in for a card where there is none. Its memory is a budgeted part of this process's own,
- * weights are copied into it, and the kernels are the CPU's; all else is as with a card.
+ * Devices with memory of their own, of which nothing is taken that was not reserved: a card, and `host`, which stands in
+ * for one where there is none. Host's memory is a budgeted part of this process's own, weights are copied into it, and
+ * the kernels are the CPU's.
  */
 import type { Device, DeviceEngine } from "../cpu-executor/device.js";
 import { Engine, type EngineOptions, type MemoryNeeds, memoryNeeds } from "../native/index.js";
+import type { CardDevice } from "../native/libraries.js";
 import { type Amounts, Ledger, type Reservation } from "./ledger.js";
 
-/** The part of the native surface the device stands on. */
-export interface HostBackend {
+/** The part of the native surface such a device stands on. */
+export interface DeviceBackend {
   memoryNeeds: typeof memoryNeeds;
   load(...args: Parameters<typeof Engine.load>): Promise<DeviceEngine>;
 }
-const NATIVE: HostBackend = { memoryNeeds, load: (...args) => Engine.load(...args) };
+const NATIVE: DeviceBackend = { memoryNeeds, load: (...args) => Engine.load(...args) };
 
-export class HostDevice implements Device {
+export class LedgerDevice implements Device {
   readonly kind = "gpu";
-  readonly name = "host";
   readonly ledger: Ledger;
   private readonly options: EngineOptions;
 
+  /** @param library of a card; null for `host` */
   constructor(
-    options: Omit<EngineOptions, "residency">,
-    private readonly backend: HostBackend = NATIVE,
+    readonly name: CardDevice | "host",
+    options: Omit<EngineOptions, "residency" | "library">,
+    library: string | null,
+    private readonly backend: DeviceBackend = NATIVE,
   ) {
-    this.options = { ...options, residency: "resident" };
-    this.ledger = new Ledger("the GPU executor's host device", options.budgetBytes);
+    this.options = { ...options, residency: "resident", library };
+    this.ledger = new Ledger(`the GPU executor's ${name} device`, options.budgetBytes);
+  }
+
+  /** After a fault of the card its driver refuses every call. */
+  get endsWithStep(): boolean {
+    return this.name !== "host";
   }
 
   get budgetBytes(): number {
