@@ -30,6 +30,7 @@ export async function ownMemory(
     threads: context.threads,
     pinTo: [],
     instructionSet: null,
+    library: null,
   });
   const [all, executors] = await peaksDuring(
     [isOther, (pid) => isOther(pid) && commandOf(pid).includes("-executor/main.js")],

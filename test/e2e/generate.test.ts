@@ -149,7 +149,7 @@ describe("what cannot be done is said in one sentence, with exit code 1", () => 
       ["--predictor", "on"],
       /^thermocline: --predictor is on, and .*\.gguf has no predictor .*; give auto or off, .*\n$/,
     ],
-    [["--gpu", "cuda"], /^thermocline: --gpu cuda: this build has no CUDA device .*use --gpu off.*\n$/],
+    [["--gpu", "cuda"], /^thermocline: --gpu cuda: this build has no CUDA device.*use --gpu off.*\n$/],
     [
       ["--ctx", "513"],
       /^thermocline: --ctx is 513, and .* was trained on 512 positions; give at most that\n$/,

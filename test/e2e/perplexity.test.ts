@@ -108,7 +108,7 @@ describe("what cannot be done is said in one sentence, with exit code 1", () => 
     ],
     [
       ["--gpu", "cuda", "--ctx", "8"],
-      /^thermocline: --gpu cuda: this build has no CUDA device .*use --gpu off.*\n$/,
+      /^thermocline: --gpu cuda: this build has no CUDA device.*use --gpu off.*\n$/,
     ],
   ])("%j", async (args, message) => {
     const text = args.includes("--text") ? [] : ["--text", textOf(2)];

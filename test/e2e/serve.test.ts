@@ -103,7 +103,7 @@ describe("what is started", () => {
       {
         level: 40,
         msg: expect.stringMatching(
-          /^(no GPU was found|this build has no CUDA device .*): everything runs on the CPU/,
+          /^(no GPU was found|this build has no CUDA device.*): everything runs on the CPU/,
         ),
       },
     ]);
@@ -142,7 +142,10 @@ describe("what is started", () => {
 
 describe("what cannot be started is said in one sentence, with exit code 1 and nothing left behind", () => {
   test.each<[string[], RegExp]>([
-    [["--gpu", "cuda"], /^thermocline: --gpu cuda: this build has no CUDA device \(.*\); use --gpu off, or/m],
+    [
+      ["--gpu", "cuda"],
+      /^thermocline: --gpu cuda: this build has no CUDA device.*\(.*\); use --gpu off, or/m,
+    ],
     [
       ["--gpu", "host", "--vram-budget", "1KiB"],
       /^thermocline: a VRAM budget of 1\.00 KiB is too small .* --gpu off$/m,

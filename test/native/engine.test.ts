@@ -24,6 +24,7 @@ const OPTIONS: EngineOptions = {
   threads: 1,
   pinTo: [],
   instructionSet: null,
+  library: null,
 };
 const STEP_TIMEOUT_MS = 30_000;
 const ignore = () => undefined;

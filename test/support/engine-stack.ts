@@ -25,7 +25,7 @@ const DEFAULTS: StackOptions = {
   contextLength: 64,
   maxRows: 64,
   observation: "none",
-  engine: { residency: "mapped", budgetBytes: 0, threads: 1, pinTo: [], instructionSet: null },
+  engine: { residency: "mapped", budgetBytes: 0, threads: 1, pinTo: [], instructionSet: null, library: null },
 };
 
 /** A deadline, not an expectation: steps of the models under test take milliseconds. */

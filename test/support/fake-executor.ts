@@ -120,8 +120,8 @@ export class FakeEngine implements DeviceEngine {
     return 64;
   }
 
-  fail(code: "aborted" | "internal", message: string): void {
-    this.settle?.({ kind: "failed", failure: { executor: 0, code, message } });
+  fail(code: "aborted" | "internal", message: string, executor = 0): void {
+    this.settle?.({ kind: "failed", failure: { executor, code, message } });
   }
 
   stop(): void {
@@ -140,6 +140,7 @@ export class FakeDevice implements Device {
   readonly name = "cpu";
   readonly budgetBytes = 1 << 20;
   readonly threads = 2;
+  endsWithStep = false;
   readonly engines: FakeEngine[] = [];
   /** Makes loads wait until they are cancelled. */
   hold = false;

@@ -19,7 +19,10 @@ async function run(command: Command, args: readonly string[]): Promise<void> {
 describe("generate refuses", () => {
   test.each<[string[], RegExp]>([
     [[], /required option '--prompt <text>' not specified/],
-    [["--prompt", "a", "--gpu", "metal"], /'metal' is invalid. Allowed choices are auto, cuda, host, off/],
+    [
+      ["--prompt", "a", "--gpu", "metal"],
+      /'metal' is invalid. Allowed choices are auto, cuda, emulated, host, off/,
+    ],
     [
       ["--prompt", "a", "--max-tokens", "0"],
       /^--max-tokens is "0"; give a whole number from 1 to 4294967295$/,

@@ -91,7 +91,7 @@ describe("a layer's neurons", () => {
           cpuExecutors: 1,
         },
         heat: heatOf(model, profile, 32, 1),
-        footprint: footprintOf(model, SIZES, 1),
+        footprint: footprintOf(model, SIZES, { device: "host", threads: 1 }),
       });
       return (problem.layers[0]?.coldS[0] ?? 0) * 1e9;
     };
@@ -112,7 +112,7 @@ describe("a layer's neurons", () => {
 test("parts never take less memory than the whole of them", async () => {
   for (const type of ["f32", "q8_0"] as const) {
     const model = await tiny({ layers: 2, ff: 160, type, predictorRank: 32 });
-    const footprint = footprintOf(model, SIZES, 2);
+    const footprint = footprintOf(model, SIZES, { device: "host", threads: 2 });
     const { neuronBytes } = footprint.layers[0] ?? { neuronBytes: () => 0 };
     expect(3 * neuronBytes(32)).toBeGreaterThanOrEqual(neuronBytes(96));
     expect(neuronBytes(96)).toBeGreaterThan(neuronBytes(64));

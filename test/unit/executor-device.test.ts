@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { vramBudget } from "../../gpu-executor/budget.js";
 import { openDevice } from "../../gpu-executor/device.js";
-import { type HostBackend, HostDevice } from "../../gpu-executor/host.js";
-import { type Arena, NativeError } from "../../native/index.js";
+import { type DeviceBackend, LedgerDevice } from "../../gpu-executor/ledger-device.js";
+import type { FoundCard } from "../../native/find-card.js";
+import { type Arena, type CardInfo, NativeError } from "../../native/index.js";
 import { FakeEngine, fakePlan, type Journal } from "../support/fake-executor.js";
 
 const OPTIONS = { budgetBytes: 200, threads: 2, pinTo: [], instructionSet: null };
@@ -10,9 +11,9 @@ const NEEDS = { weightBytes: 100, kvCacheBytes: 20, scratchBytes: 3 };
 const never = new AbortController().signal;
 const NO_DRIVER = { controlDevice: false, library: false };
 
-function hostDevice(backend: Partial<HostBackend>) {
+function hostDevice(backend: Partial<DeviceBackend>) {
   const journal: Journal = [];
-  const device: HostDevice = new HostDevice(OPTIONS, {
+  const device: LedgerDevice = new LedgerDevice("host", OPTIONS, null, {
     memoryNeeds: () => NEEDS,
     load: async (_plan, options) => {
       journal.push(`${options.residency}, ${device.ledger.freeBytes} bytes free`);
@@ -58,25 +59,41 @@ test("an engine that took other than it said is closed, and the books stay right
   expect(device.ledger.freeBytes).toBe(200);
 });
 
-test("cuda is refused with what of a driver is there", () => {
+const CARD: CardInfo = {
+  ...{ name: "a card", memoryBytes: 8e9, freeBytes: 7e9, computeMajor: 8, computeMinor: 6 },
+  ...{ driverVersion: 12_040, runtimeVersion: 12_040 },
+};
+const DRIVER = { controlDevice: true, library: true };
+const found = async (): Promise<FoundCard> => ({ kind: "card", card: CARD, library: "/lib.so" });
+const missing = async (): Promise<FoundCard> => ({ kind: "none", problem: "no card does" });
+
+test("a card that was asked for and cannot be had is refused with what is missing", async () => {
   const say = () => undefined;
-  expect(() => openDevice("cuda", OPTIONS, say, NO_DRIVER)).toThrow(
-    expect.objectContaining({
-      code: "FAILED_PRECONDITION",
-      message: expect.stringMatching(/no NVIDIA driver was found/),
-    }),
-  );
-  expect(() => openDevice("cuda", OPTIONS, say, { controlDevice: true, library: true })).toThrow(
-    /no CUDA device .*driver was found/,
+  await expect(openDevice("cuda", OPTIONS, say, { driver: NO_DRIVER, find: missing })).rejects.toMatchObject({
+    code: "FAILED_PRECONDITION",
+    message:
+      "--device cuda: no card does (no NVIDIA driver was found: neither /dev/nvidiactl nor libcuda.so.1); " +
+      "use --device host",
+  });
+  await expect(openDevice("emulated", OPTIONS, say, { driver: NO_DRIVER, find: missing })).rejects.toThrow(
+    "--device emulated: no card does; use --device host",
   );
 });
 
-test("auto without a GPU runs the host device and says so in one line", () => {
+test("auto runs what there is and says so in one line", async () => {
   const lines: string[] = [];
-  expect(openDevice("auto", OPTIONS, (line) => lines.push(line), NO_DRIVER).name).toBe("host");
-  expect(lines).toEqual(["there is no GPU on this machine: the host device runs instead"]);
-  expect(openDevice("host", OPTIONS, (line) => lines.push(line), NO_DRIVER).budgetBytes).toBe(200);
-  expect(lines).toHaveLength(1);
+  const open = async (driver: typeof DRIVER, find: typeof found) =>
+    (await openDevice("auto", OPTIONS, (line) => lines.push(line), { driver, find })).name;
+  expect(await open(NO_DRIVER, found)).toBe("host");
+  expect(await open(DRIVER, missing)).toBe("host");
+  expect(await open(DRIVER, found)).toBe("cuda");
+  expect(lines).toEqual([
+    "there is no GPU on this machine: the host device runs instead",
+    "no card does: the host device runs instead",
+    "a card computes",
+  ]);
+  expect((await openDevice("host", OPTIONS, (line) => lines.push(line))).budgetBytes).toBe(200);
+  expect(lines).toHaveLength(3);
 });
 
 test("the default budget is a quarter of RAM, and 1 GiB at most", () => {

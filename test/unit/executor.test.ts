@@ -49,6 +49,22 @@ test("a failed step leaves the arena, says why, and keeps the weights for the ne
   expect(journal).toEqual(["attach two", "serve engine 0 in two"]);
 });
 
+test.each([
+  ["its own failure", "internal", 0, true],
+  ["another executor's failure", "internal", 1, false],
+  ["an abort", "aborted", 0, false],
+] as const)("a device that ends with a step is lost by %s: %s", async (_, code, executor, lost) => {
+  for (const endsWithStep of [true, false]) {
+    const fake = fakeExecutor();
+    fake.device.endsWithStep = endsWithStep;
+    await fake.executor.load(fakeOrder("a", "one"), quiet, never);
+    fake.device.engine?.fail(code, "something happened", executor);
+    await vi.waitFor(() =>
+      expect(fake.executor.state).toMatchObject({ kind: "failed", deviceLost: lost && endsWithStep }),
+    );
+  }
+});
+
 test("a missing arena fails the Load before the weights are touched", async () => {
   const { executor, journal } = fakeExecutor();
   await executor.load(fakeOrder("a", "one"), quiet, never);

@@ -60,7 +60,7 @@ beforeAll(async () => {
 function bytesOf(placed: Model, schedule: Schedule, executor: number, sizes: ServingSizes): number {
   const { weightBytes, kvCacheBytes, scratchBytes } = memoryNeeds(
     enginePlan(placed, schedule, executor, sizes),
-    { residency: "resident", budgetBytes: 0, threads: 1, pinTo: [], instructionSet: null },
+    { residency: "resident", budgetBytes: 0, threads: 1, pinTo: [], instructionSet: null, library: null },
   );
   return weightBytes + kvCacheBytes + scratchBytes;
 }

@@ -1,42 +1,10 @@
 /** Which executor processes a stack starts, and on which CPUs. */
 import { describe, expect, test } from "vitest";
-import { chooseDevice, planExecutors, type SpawnOptions } from "../../coordinator/executors/spawn-plan.js";
-
-const NO_DRIVER = { controlDevice: false, library: false };
-const DRIVER = { controlDevice: true, library: true };
-
-describe("the device", () => {
-  test("host and off are taken as they are, without a word", () => {
-    expect(chooseDevice("host", NO_DRIVER)).toEqual({ device: "host", note: null });
-    expect(chooseDevice("off", DRIVER)).toEqual({ device: "off", note: null });
-  });
-
-  test.each([
-    [NO_DRIVER, /^no GPU was found: everything runs on the CPU \(--gpu host .*\)$/],
-    [DRIVER, /^this build has no CUDA device for the NVIDIA driver found here: everything runs on the CPU/],
-  ])("auto says in one line what runs instead of CUDA, driver %o", (driver, note) => {
-    expect(chooseDevice("auto", driver)).toEqual({ device: "off", note: expect.stringMatching(note) });
-  });
-
-  test.each([NO_DRIVER, DRIVER])(
-    "cuda is an error that says what there is and what to do, driver %o",
-    (driver) => {
-      expect(() => chooseDevice("cuda", driver)).toThrow(
-        expect.objectContaining({
-          code: "FAILED_PRECONDITION",
-          message: expect.stringMatching(
-            /^--gpu cuda: this build has no CUDA device \(.*\); use --gpu off, or --gpu host/,
-          ),
-        }),
-      );
-    },
-  );
-});
+import { planExecutors, type SpawnOptions } from "../../coordinator/executors/spawn-plan.js";
 
 /** What was planned for each executor. */
-function plan(options: Partial<SpawnOptions>, device: "host" | "off", cpus: number) {
+function plan(options: Partial<SpawnOptions>, device: "cuda" | "host" | "off", cpus: number) {
   const full: SpawnOptions = {
-    gpu: "auto",
     vramBudgetBytes: 4096,
     cpuExecutors: 1,
     repack: true,
@@ -50,6 +18,14 @@ function plan(options: Partial<SpawnOptions>, device: "host" | "off", cpus: numb
 }
 
 describe("processes", () => {
+  test("a card's executor has one thread, and leaves every CPU to the CPU executors", () => {
+    expect(plan({ cpuExecutors: 2 }, "cuda", 5)).toMatchObject([
+      { name: "gpu", threads: 1 },
+      { name: "cpu-0", threads: 2 },
+      { name: "cpu-1", threads: 3 },
+    ]);
+  });
+
   test("one CPU executor gets every CPU", () => {
     expect(plan({}, "off", 3)).toMatchObject([{ name: "cpu", kind: "cpu", threads: 3 }]);
   });
