@@ -111,6 +111,20 @@ TEST(what_is_taken_is_what_was_said) {
   }
 }
 
+TEST(more_executors_than_a_card_adds_up_are_refused) {
+  const TinyModel model(recipe_of(WeightType::q4_0, true, false));
+  EngineOptions options = test::engine_options();
+  options.library = "card";
+  memory_needs(model.plan(divided(model, 8, 0, true), 0), options);
+  std::string argument;
+  try {
+    memory_needs(model.plan(divided(model, 9, 0, true), 0), options);
+  } catch (const Error& error) {
+    argument = error.argument();
+  }
+  CHECK_EQ(argument, "schedule.executors");
+}
+
 TEST(timings_tell_what_the_cpus_tell) {
   const TinyModel model(recipe_of(WeightType::q4_0, true, true));
   const Schedule schedule = divided(model, 2, 0, false);

@@ -18,7 +18,6 @@ void CardStages::head(Stream stream, const CardWeights& weights, const StepExten
 
 void CardStages::merge(Stream stream, std::span<const double* const> sums, const StepExtent& extent) {
   const unsigned elements = extent.rows * shape_.embd;
-  // In the order of the executors, more than a kernel takes at once, would be rounded in between.
   Parts parts{};
   for (const double* each : sums) parts.sums[parts.count++] = each;
   add(stream, parts, elements, residual);
