@@ -2,6 +2,7 @@
 #include "../engine/cuda/merge.h"
 
 #include <algorithm>
+#include <deque>
 
 #include "../engine/cpu/multiply.h"
 #include "card.h"
@@ -19,6 +20,7 @@ TEST(parts_are_added_as_the_cpu_adds_them) {
   for (unsigned count = 0; count <= cuda::kMostParts; ++count) {
     const std::vector<float> before = random_floats(random, Data::random, kElements);
     std::vector<std::vector<double>> sums(count);
+    std::deque<CardMemory<double>> on_card;
     std::vector<const double*> pointers;
     cuda::Parts parts{{}, count};
     for (unsigned p = 0; p < count; ++p) {
@@ -28,25 +30,25 @@ TEST(parts_are_added_as_the_cpu_adds_them) {
         sums[p].push_back(random_float(random, Data::random) + (i % 2 == 0 ? large : 0));
       }
       pointers.push_back(sums[p].data());
-      parts.sums[p] = sums[p].data();
+      parts.sums[p] = on_card.emplace_back(sums[p]).data();
     }
     std::vector<float> expected = before;
     add({pool, best_kernels()}, std::span(pointers), 3, kElements / 3, expected.data());
-    std::vector<float> y = before;
+    CardMemory<float> y(before);
     cuda::add(nullptr, parts, kElements, y.data());
-    CHECK(y == expected);
+    CHECK(y.values() == expected);
     std::reverse(parts.sums, parts.sums + count);
-    y = before;
-    cuda::add(nullptr, parts, kElements, y.data());
-    CHECK_EQ(y == expected, count < 3);
+    CardMemory<float> reversed(before);
+    cuda::add(nullptr, parts, kElements, reversed.data());
+    CHECK_EQ(reversed.values() == expected, count < 3);
   }
 }
 
 TEST(floats_are_added) {
   Random random(2);
-  const std::vector<float> x = random_floats(random, Data::random, kElements);
+  CardMemory<float> x(random_floats(random, Data::random, kElements));
   const std::vector<float> before = random_floats(random, Data::random, kElements + 1);
-  std::vector<float> y = before;
+  CardMemory<float> y(before);
   cuda::add(nullptr, x.data(), kElements, y.data());
   for (unsigned i = 0; i < kElements; ++i) CHECK_EQ(y[i], before[i] + x[i]);
   CHECK_EQ(y[kElements], before[kElements]);
@@ -55,9 +57,9 @@ TEST(floats_are_added) {
 TEST(rows_are_gathered_in_the_order_asked_for) {
   Random random(3);
   for (const unsigned cols : {1u, 97u, 300u}) {
-    const std::vector<float> x = random_floats(random, Data::random, size_t{6} * cols);
-    const std::vector<uint32_t> which = {4, 0, 5, 0};
-    std::vector<float> y(which.size() * cols);
+    CardMemory<float> x(random_floats(random, Data::random, size_t{6} * cols));
+    CardMemory<uint32_t> which(std::vector<uint32_t>{4, 0, 5, 0});
+    CardMemory<float> y(which.size() * cols);
     cuda::gather_rows(nullptr, x.data(), which.data(), static_cast<unsigned>(which.size()), cols, y.data());
     for (size_t i = 0; i < y.size(); ++i) CHECK_EQ(y[i], x[which[i / cols] * cols + i % cols]);
   }
