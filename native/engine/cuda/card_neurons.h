@@ -29,7 +29,7 @@ struct NeuronRule {
   Activation activation;
   float threshold;
 
-  THERMOCLINE_DEVICE bool fires(float gate) const {
+  THERMOCLINE_ANYWHERE bool fires(float gate) const {
     return activation == Activation::silu || !(gate <= 0 || gate < threshold);
   }
   THERMOCLINE_DEVICE float hidden(float gate, float up) const {

@@ -22,6 +22,7 @@
 // Of so many threads a block, with registers for so many blocks at once.
 #define THERMOCLINE_KERNEL_OF(threads, blocks) THERMOCLINE_KERNEL __launch_bounds__(threads, blocks)
 #define THERMOCLINE_DEVICE __device__ __forceinline__
+#define THERMOCLINE_ANYWHERE __host__ __device__ __forceinline__
 // Before a loop over what must stay in registers, which cannot be indexed.
 #define THERMOCLINE_UNROLL _Pragma("unroll")
 // Before a loop: how many of its rounds go together, so that their loads are under way at once.
@@ -35,6 +36,7 @@
 #define THERMOCLINE_KERNEL inline
 #define THERMOCLINE_KERNEL_OF(threads, blocks) THERMOCLINE_KERNEL
 #define THERMOCLINE_DEVICE inline
+#define THERMOCLINE_ANYWHERE inline
 #define THERMOCLINE_UNROLL
 #define THERMOCLINE_UNROLL_BY(rounds)
 
