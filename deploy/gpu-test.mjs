@@ -35,6 +35,7 @@ await runScript(async () => {
     "-B",
     BUILD,
     "-DTHERMOCLINE_TESTS=ON",
+    `-DTHERMOCLINE_CUDA_TEST_ARCHITECTURES=${computeMajor}${computeMinor}`,
   ]);
   await check("building the kernel tests", "cmake", [
     "--build",

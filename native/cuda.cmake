@@ -6,23 +6,31 @@ if(NOT THERMOCLINE_NVCC)
   message(FATAL_ERROR "THERMOCLINE_CUDA needs nvcc: install CUDA 12.4 or newer, or set THERMOCLINE_NVCC")
 endif()
 set(THERMOCLINE_CUDA_ARCHITECTURES "75;80;86;89;90" CACHE STRING "Compute capabilities to compile kernels for")
+set(THERMOCLINE_CUDA_TEST_ARCHITECTURES "86" CACHE STRING "The same for tests of kernels")
 set(THERMOCLINE_NVCC_FLAGS -std=c++20 -O3 -fmad=false --expt-relaxed-constexpr -Werror all-warnings -diag-suppress 177
   -Xcompiler=-Wall,-Wextra,-fPIC,-fvisibility=hidden,-ffp-contract=off --threads 2)
-foreach(architecture ${THERMOCLINE_CUDA_ARCHITECTURES})
-  list(APPEND THERMOCLINE_NVCC_FLAGS -gencode arch=compute_${architecture},code=sm_${architecture})
-endforeach()
-list(GET THERMOCLINE_CUDA_ARCHITECTURES -1 newest)
-list(APPEND THERMOCLINE_NVCC_FLAGS -gencode arch=compute_${newest},code=compute_${newest})
+
+# nvcc's options for these compute capabilities.
+function(code_for architectures options)
+  set(code "")
+  foreach(architecture ${architectures})
+    list(APPEND code -gencode arch=compute_${architecture},code=sm_${architecture})
+  endforeach()
+  list(GET architectures -1 newest)
+  set(${options} ${code} -gencode arch=compute_${newest},code=compute_${newest} PARENT_SCOPE)
+endfunction()
+code_for("${THERMOCLINE_CUDA_ARCHITECTURES}" library_code)
+code_for("${THERMOCLINE_CUDA_TEST_ARCHITECTURES}" test_code)
 
 file(GLOB_RECURSE cuda_headers CONFIGURE_DEPENDS arena/*.h engine/*.h kernels/*.h)
 
-# Compiles a source for cards; `object` is set to what comes of it.
-function(compile_for_cards source object)
+# Compiles a source for cards by these options; `object` is set to what comes of it.
+function(compile_for_cards source code object)
   get_filename_component(name ${source} NAME_WE)
   set(output ${CMAKE_CURRENT_BINARY_DIR}/cuda/${name}.o)
   add_custom_command(OUTPUT ${output}
     COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/cuda
-    COMMAND ${THERMOCLINE_NVCC} ${THERMOCLINE_NVCC_FLAGS} -x cu -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${output}
+    COMMAND ${THERMOCLINE_NVCC} ${THERMOCLINE_NVCC_FLAGS} ${code} -x cu -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${output}
     DEPENDS ${source} ${cuda_headers} ${ARGN} COMMENT "Compiling ${source} for cards" VERBATIM)
   set_source_files_properties(${output} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
   set(${object} ${output} PARENT_SCOPE)
@@ -36,7 +44,7 @@ find_library(THERMOCLINE_CUDART cudart_static HINTS ${cuda_root}/../lib64 ${cuda
 set(cuda_parts "")
 foreach(source ${card_sources} ${driver_sources})
   if(source MATCHES "\\.cu$")
-    compile_for_cards(${source} object)
+    compile_for_cards(${source} "${library_code}" object)
     list(APPEND cuda_parts ${object})
   else()
     list(APPEND cuda_parts ${source})
@@ -59,7 +67,7 @@ if(THERMOCLINE_TESTS)
   foreach(source ${kernel_tests})
     get_filename_component(name ${source} NAME_WE)
     string(REGEX REPLACE "^cuda_" "gpu_" name ${name})
-    compile_for_cards(${source} object ${test_headers})
+    compile_for_cards(${source} "${test_code}" object ${test_headers})
     add_executable(${name} EXCLUDE_FROM_ALL ${object})
     set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX)
     target_link_libraries(${name} PRIVATE thermocline_card_cuda)

@@ -1,5 +1,5 @@
 /** Builds the native tests, which need no Node, and runs them plain and under sanitizers. */
-import { execFile } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
 
@@ -23,6 +23,23 @@ function run(command: string, args: string[], timeout: number): Promise<void> {
     });
   });
 }
+
+/** Kernels for five kinds of cards take many minutes. */
+const CARDS_TIMEOUT_MS = 2_400_000;
+const nvcc = ["nvcc", "/usr/local/cuda/bin/nvcc"].find(
+  (command) => spawnSync(command, ["--version"]).status === 0,
+);
+
+test.runIf(nvcc !== undefined)(
+  "compiles for every card, warnings as errors",
+  { timeout: CARDS_TIMEOUT_MS },
+  async () => {
+    const build = `${NATIVE}/build-cards`;
+    await run("cmake", ["-S", NATIVE, "-B", build, "-DTHERMOCLINE_TESTS=ON"], BUILD_TIMEOUT_MS);
+    const targets = ["--target", "thermocline_cuda", "gpu_tests"];
+    await run("cmake", ["--build", build, "--parallel", "2", ...targets], CARDS_TIMEOUT_MS);
+  },
+);
 
 describe.each(VARIANTS)("native tests in $folder", ({ folder, sanitize }) => {
   const build = `${NATIVE}/${folder}`;
