@@ -12,7 +12,7 @@ import { writeProfile } from "../../coordinator/profile/profile-file.js";
 import { profiledModel } from "../../coordinator/profile/profiled-model.js";
 import { profileOf } from "../support/profiles.js";
 import { TestClient } from "./support/client.js";
-import { CACHE_HOME, Sandbox } from "./support/sandbox.js";
+import { CACHE_HOME, Sandbox, TEST_DEVICE } from "./support/sandbox.js";
 
 let sandbox: Sandbox;
 const clients: TestClient[] = [];
@@ -51,7 +51,7 @@ async function keepMeasurement(): Promise<void> {
   const loaded = await loadModel(bundledModelPath(), { activation: null, reluThreshold: null });
   const machine = { ...(await loadMachine("rtx-3090-ddr4")), source: "measured" as const };
   const key = machineKey(withPredictor(loaded, "auto"), [
-    { kind: "gpu", device: "host", budgetBytes: 0, threads: 1 },
+    { kind: "gpu", device: TEST_DEVICE, budgetBytes: 0, threads: 1 },
     { kind: "cpu", device: "cpu", budgetBytes: 0, threads: 1 },
   ]);
   const cache = new PlanCache(cacheFolder({ XDG_CACHE_HOME: CACHE_HOME }), expect.unreachable);

@@ -11,7 +11,7 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { FinishReason, InferenceService } from "../../proto/gen/thermocline/v1/inference_pb.js";
 import { TestClient } from "./support/client.js";
-import { inTime, PATIENCE_MS, ROOT, Sandbox, type Server } from "./support/sandbox.js";
+import { inTime, PATIENCE_MS, ROOT, Sandbox, type Server, TEST_DEVICE } from "./support/sandbox.js";
 
 const run = promisify(execFile);
 const PROMPT = "Once upon a time";
@@ -192,7 +192,7 @@ describe("the model", () => {
         {
           name: "gpu-executor",
           kind: "EXECUTOR_KIND_GPU",
-          device: "host",
+          device: TEST_DEVICE,
           budgetBytes: String(4 * 1024 ** 2),
         },
         { name: "cpu-executor-0", kind: "EXECUTOR_KIND_CPU", device: "cpu" },
