@@ -144,7 +144,7 @@ async function buildTypeScript(progress) {
 /** Besides the addon: the device for NVIDIA cards where it can be built and used, and for tests the emulated one. */
 async function buildNative(production, progress) {
   const sources = filesUnder("native", [".cc", ".h", ".cu", ".txt", ".cmake", ".json"]).filter(
-    (file) => !file.includes("/tests/"),
+    (file) => !/\/(tests|bench)\//.test(file),
   );
   const devices = [];
   if (wantsCuda()) devices.push("CUDA");
