@@ -24,7 +24,7 @@ const OLDEST_CMAKE = [3, 22];
 /** Last lines of a failed command's output that are worth showing. */
 const SHOWN_LINES = 40;
 
-class SetupError extends Error {}
+export class SetupError extends Error {}
 
 /** Sets everything up. @param {{production: boolean}} options */
 export async function setUp({ production }) {
