@@ -5,11 +5,12 @@
 //
 // Every result is a line of JSON in --out (gpu-bench.jsonl) as soon as it is there; what --out already has is not
 // measured again. Models are made in --folder, one at a time, and removed. Budgets are in GiB.
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, statfsSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, statfsSync, statSync } from "node:fs";
 import { totalmem } from "node:os";
 import { join, resolve } from "node:path";
 import { BUILD, buildForCards, openCard, ROOT, run, say } from "./gpu.mjs";
 import { benchOptions, budgetsWorthARun, MODELS } from "./gpu-options.mjs";
+import { Results } from "./gpu-results.mjs";
 import { runScript, SetupError } from "./setup.mjs";
 
 const GIB = 1024 ** 3;
@@ -47,41 +48,6 @@ await runScript(async () => {
   if (failed.length > 0) say(`failed:\n  ${failed.join("\n  ")}`);
   return interrupted ? 130 : failed.length === 0 ? 0 : 1;
 });
-
-/** Lines of JSON in a file. */
-class Results {
-  constructor(path, card) {
-    this.path = path;
-    this.card = card;
-    const lines = existsSync(path) ? readFileSync(path, "utf8").split("\n") : [];
-    // An interruption may have cut the last one.
-    this.known = new Set(lines.flatMap((line) => keyIn(line)));
-  }
-
-  has(what) {
-    if (!this.known.has(keyOf({ ...what, card: this.card }))) return false;
-    say(`already in ${this.path}: ${Object.values(what).join(", ")}`);
-    return true;
-  }
-
-  add(what, result) {
-    const line = { ...what, card: this.card, at: new Date().toISOString(), result };
-    appendFileSync(this.path, `${JSON.stringify(line)}\n`);
-    this.known.add(keyOf(line));
-  }
-}
-
-function keyOf({ card, kind, model, sparsity, budgetGiB }) {
-  return JSON.stringify([card, kind, model, sparsity, budgetGiB]);
-}
-
-function keyIn(line) {
-  try {
-    return [keyOf(JSON.parse(line))];
-  } catch {
-    return [];
-  }
-}
 
 async function kernels(card, results, failed) {
   const what = { kind: "kernels" };
