@@ -1,5 +1,6 @@
 /** One server with the bundled model on three processes, as clients of every kind see it. */
 import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { createClient } from "@connectrpc/connect";
@@ -31,10 +32,13 @@ afterAll(async () => {
   await sandbox.remove();
 });
 
+/** Left out of what `npm run pack:gpu` makes. */
+const BUF = join(ROOT, "node_modules/.bin/buf");
+
 /** Runs buf's gRPC client, which learns the schema from the server. @returns the messages it printed */
 async function bufCurl(method: string, request: object): Promise<Record<string, unknown>[]> {
   const { stdout } = await inTime(
-    run(join(ROOT, "node_modules/.bin/buf"), [
+    run(BUF, [
       ...["curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", JSON.stringify(request)],
       `${server.url}/${method}`,
     ]),
@@ -55,7 +59,7 @@ async function post(method: string, request: object): Promise<unknown> {
 }
 
 describe("any client", () => {
-  test("buf curl with no schema given", async () => {
+  test.skipIf(!existsSync(BUF))("buf curl with no schema given", async () => {
     const messages = await bufCurl("thermocline.v1.InferenceService/Generate", {
       prompt: PROMPT,
       maxTokens: 16,
