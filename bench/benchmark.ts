@@ -1,6 +1,7 @@
 /** What every benchmark is given and gives back. */
 import type { PredictorUse } from "../coordinator/model/predictor.js";
 import type { PeerModel } from "./peer-model.js";
+import type { Device } from "./stack-under-test.js";
 import type { Distribution } from "./statistics.js";
 
 export interface BenchmarkContext {
@@ -12,6 +13,10 @@ export interface BenchmarkContext {
   promptTokens: readonly number[];
   modelPath: string;
   predictor: PredictorUse;
+  /** What hot neurons run on, those asked for; null takes each benchmark's own. */
+  devices: readonly Device[] | null;
+  /** Memory of the GPU executor, in bytes; null as a server has it. */
+  vramBudgetBytes: number | null;
   /** Threads that each contender computes with. */
   threads: number;
   /** What is measured beside us; null measures us alone. */

@@ -2,7 +2,7 @@
 import { type Benchmark, type Figure, latencyFigures } from "./benchmark.js";
 import type { RecordedStep } from "./recording-runner.js";
 import {
-  type Device,
+  contendingDevices,
   GREEDY,
   SAMPLED,
   type StackUnderTest,
@@ -12,7 +12,6 @@ import {
 import { distribution, interleaved } from "./statistics.js";
 import { timingRecords } from "./timing-records.js";
 
-const DEVICES: readonly Device[] = ["off", "host"];
 const SAMPLINGS = [
   { sampling: GREEDY, sampled: "greedy" },
   { sampling: SAMPLED, sampled: "temperature 0.8, top-p 0.95" },
@@ -20,13 +19,14 @@ const SAMPLINGS = [
 
 export const coordinatorTime: Benchmark = async (context) => {
   const { runs, tokens, progress, signal } = context;
-  const options = DEVICES.map((device) => stackOptions(context, device));
+  const devices = contendingDevices({ ...context, peer: null });
+  const options = devices.map((device) => stackOptions(context, device));
   return withStacks(options, async (stacks) => {
     const contenders = stacks.flatMap((stack, index) =>
       SAMPLINGS.map((sampling) => ({
         ...sampling,
         stack,
-        name: `--gpu ${DEVICES[index]}, ${sampling.sampled}`,
+        name: `--gpu ${devices[index]}, ${sampling.sampled}`,
         gaps: [] as StepGap[],
       })),
     );

@@ -4,6 +4,7 @@ import type { Peer } from "./peer.js";
 import { phaseFigures, type TokenTimes, tokenTimes } from "./phase-times.js";
 import {
   contendingDevices,
+  type Device,
   GREEDY,
   type StackUnderTest,
   stackOptions,
@@ -25,7 +26,7 @@ interface DecodeTurn {
 
 export const decode: Benchmark = async (context) => {
   const { tokens } = context;
-  const devices = contendingDevices(context.peer !== null);
+  const devices = contendingDevices(context);
   const options = devices.map((device) => stackOptions(context, device));
   return withStacks(options, async (stacks) => {
     const prompt = stacks[0]?.prompt ?? [];
@@ -33,9 +34,7 @@ export const decode: Benchmark = async (context) => {
       const contenders: Contender<DecodeTurn>[] = stacks.map((stack) => () => ourTurn(stack, context));
       if (peer !== null) contenders.push(() => peerTurn(peer, prompt, tokens));
       const results = await takeTurns("decode", contenders, context);
-      const ours = devices.flatMap((device, index) =>
-        ownFigures(`--gpu ${device}`, results[index] ?? [], context),
-      );
+      const ours = devices.flatMap((device, index) => ownFigures(device, results[index] ?? [], context));
       return peer === null ? ours : [...ours, ...peerFigures(results, context)];
     });
   });
@@ -56,14 +55,16 @@ async function peerTurn(peer: Peer, prompt: readonly number[], tokens: number): 
   return { tokensPerS: decodeTokensPerS, own: null, peerTokensPerS: own.decodeTokensPerS };
 }
 
-function ownFigures(where: string, turns: readonly DecodeTurn[], context: BenchmarkContext): Figure[] {
+function ownFigures(device: Device, turns: readonly DecodeTurn[], context: BenchmarkContext): Figure[] {
+  const where = `--gpu ${device}`;
+  const readBytesPerS = device === "cuda" ? null : context.readBytesPerS;
   const speed = distribution(turns.map(({ tokensPerS }) => tokensPerS));
   const records = turns.flatMap(({ own }) => (own === null ? [] : [own]));
   // Greedy turns all touch the same weights.
   const work = records[0]?.work;
   return [
     medianFigure(`decoding, ${where}`, "tokens/s", speed),
-    ...(work === undefined ? [] : workFigures(where, work, speed.median, context.readBytesPerS)),
+    ...(work === undefined ? [] : workFigures(where, work, speed.median, readBytesPerS)),
     ...phaseFigures(
       where,
       records.flatMap(({ times }) => times),

@@ -4,7 +4,7 @@
  * common to all processes, so that it includes what it takes to write the record itself.
  */
 import { type Benchmark, type Figure, latencyFigures } from "./benchmark.js";
-import { GREEDY, stackOptions, withStacks } from "./stack-under-test.js";
+import { contendingCard, GREEDY, stackOptions, withStacks } from "./stack-under-test.js";
 import { distribution } from "./statistics.js";
 import { type TimingRecord, timingRecords } from "./timing-records.js";
 
@@ -13,7 +13,7 @@ export const SPIN_NS = 50_000;
 
 export const handOver: Benchmark = async (context) => {
   const { runs, tokens, progress, signal } = context;
-  return withStacks([stackOptions(context, "host")], async (stacks) => {
+  return withStacks([stackOptions(context, contendingCard(context))], async (stacks) => {
     const layers: LayerHandOver[] = [];
     for (const stack of stacks) {
       await stack.generate({ prompt: stack.prompt, tokens, sampling: GREEDY, signal });

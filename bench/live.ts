@@ -22,6 +22,7 @@ import {
   singleFigure,
 } from "./benchmark.js";
 import {
+  contendingCard,
   type Generation,
   GREEDY,
   type StackUnderTest,
@@ -35,8 +36,9 @@ import { takeTurns } from "./turns.js";
 const ROUND_EVERY_MS = 1000;
 
 export const live: Benchmark = async (context) => {
-  const plain = stackOptions(context, "host");
-  const counting = stackOptions(context, "host", { counting: true });
+  const card = contendingCard(context);
+  const plain = stackOptions(context, card);
+  const counting = stackOptions(context, card, { counting: true });
   return withStacks([plain, plain, counting, counting], async ([without, again, counted, moved]) => {
     if (without === undefined || again === undefined || counted === undefined || moved === undefined)
       return [];

@@ -52,6 +52,8 @@ async function bench(chosen: string, options: BenchOptions): Promise<void> {
     promptTokens,
     modelPath,
     predictor,
+    devices: options.gpu,
+    vramBudgetBytes: options.vramBudget,
     threads,
     peer,
     readBytesPerS: await readBytesPerS(machine, threads),

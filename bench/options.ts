@@ -3,11 +3,26 @@ import { Argument, Command, Option } from "commander";
 import { z } from "zod";
 import { parseOptions, whole } from "../coordinator/cli/option-values.js";
 import { addPredictorOption, predictorUse } from "../coordinator/cli/predictor-option.js";
+import { parseBudget } from "../coordinator/cli/serving-options.js";
+import { GPU_CHOICES } from "../coordinator/executors/choose-device.js";
 import { predictorText } from "../coordinator/model/predictor.js";
+import { ThermoclineError } from "../proto/errors.js";
+import type { Device } from "./stack-under-test.js";
 
 const MOST_RUNS = 10_000;
 const MOST_TOKENS = 2 ** 20;
 const MOST_THREADS = 1024;
+
+/** "auto" is no device to compare. */
+const DEVICES = GPU_CHOICES.filter((choice) => choice !== "auto");
+
+function deviceList(text: string, context: z.RefinementCtx): Device[] {
+  const names = text.split(",");
+  const devices = DEVICES.filter((device) => names.includes(device));
+  if (devices.length === names.length) return names as Device[];
+  context.addIssue(`--gpu is "${text}"; give each once, with commas between, of: ${DEVICES.join(", ")}`);
+  return z.NEVER;
+}
 
 const schema = z.object({
   runs: whole("--runs", 1, MOST_RUNS),
@@ -19,6 +34,12 @@ const schema = z.object({
   threads: whole("--threads", 1, MOST_THREADS).nullable().default(null),
   model: z.string().nullable().default(null),
   predictor: predictorUse(),
+  gpu: z.string().transform(deviceList).nullable().default(null),
+  vramBudget: z
+    .string()
+    .transform((text) => parseBudget(text))
+    .nullable()
+    .default(null),
   peer: z.enum(["llama.cpp"]).nullable().default(null),
   peerModel: z.string().nullable().default(null),
   json: z.boolean().default(false),
@@ -41,6 +62,11 @@ export function benchCommand(
     .option("--threads <n>", "threads of each contender (default: one a core)")
     .option("--model <file>", "GGUF or PWRI model (default: the bundled story model)");
   return addPredictorOption(command)
+    .option(
+      "--gpu <device,...>",
+      "what hot neurons run on, one stack each (default: off,host; with a peer off)",
+    )
+    .option("--vram-budget <size>", "GPU memory to use, such as 8GiB (default: as thermocline serve has it)")
     .addOption(
       new Option("--peer <name>", "measures it as well, turn by turn with us").choices(["llama.cpp"]),
     )
@@ -49,7 +75,16 @@ export function benchCommand(
       "the peer's GGUF, of the model's shape and type (default: the model itself)",
     )
     .option("--json", "prints the report as JSON")
-    .action((benchmark: string, raw: unknown) => run(benchmark, parseOptions(schema, raw)));
+    .action((benchmark: string, raw: unknown) => {
+      const options = parseOptions(schema, raw);
+      if (options.peer !== null && (options.gpu?.length ?? 0) > 1) {
+        throw new ThermoclineError(
+          "INVALID_ARGUMENT",
+          "--peer is compared with one device; give --gpu one of them",
+        );
+      }
+      return run(benchmark, options);
+    });
 }
 
 /** The command that takes the same figures again. */
@@ -61,6 +96,8 @@ export function repeatingCommand(benchmark: string, options: BenchOptions): stri
     ["--threads", options.threads],
     ["--model", options.model],
     ["--predictor", options.predictor === "auto" ? null : predictorText(options.predictor)],
+    ["--gpu", options.gpu?.join(",") ?? null],
+    ["--vram-budget", options.vramBudget],
     ["--peer", options.peer],
     ["--peer-model", options.peerModel],
   ];

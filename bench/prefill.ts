@@ -32,7 +32,7 @@ interface PrefillTurn {
 
 export const prefill: Benchmark = async (context) => {
   const { promptTokens } = context;
-  const devices = contendingDevices(context.peer !== null);
+  const devices = contendingDevices(context);
   const options = devices.map((device) => stackOptions(context, device));
   return withStacks(options, async (stacks) =>
     withPeer(context, Math.max(...promptTokens) + 1, async (peer) => {
@@ -51,6 +51,7 @@ async function prefillOf(
   context: BenchmarkContext,
 ): Promise<Figure[]> {
   const { signal, readBytesPerS } = context;
+  const devices = contendingDevices(context);
   const vocab = stacks[0]?.vocab ?? 0;
   const contenders: Contender<PrefillTurn>[] = stacks.map((stack) => async (round) => {
     const prompt = randomPrompt(length, vocab, round);
@@ -70,16 +71,20 @@ async function prefillOf(
   const what = `prefill of ${length}`;
   const results = await takeTurns(what, contenders, context);
   const rates = results.map((turns) => turns.map(({ tokensPerS }) => tokensPerS));
-  const names = [
-    ...contendingDevices(peer !== null).map((device) => `--gpu ${device}`),
-    ...(peer === null ? [] : ["llama.cpp"]),
-  ];
+  const names = [...devices.map((device) => `--gpu ${device}`), ...(peer === null ? [] : ["llama.cpp"])];
   const figures = names.flatMap((where, index) => {
     const speed = distribution(rates[index] ?? []);
     const work = results[index]?.[0]?.work ?? null;
     return [
       medianFigure(`${what}, ${where}`, "tokens/s", speed),
-      ...(work === null ? [] : workFigures(`${what}, ${where}`, work, speed.median, readBytesPerS)),
+      ...(work === null
+        ? []
+        : workFigures(
+            `${what}, ${where}`,
+            work,
+            speed.median,
+            devices[index] === "cuda" ? null : readBytesPerS,
+          )),
     ];
   });
   const [ours = [], theirs = []] = rates;

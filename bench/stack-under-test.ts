@@ -1,10 +1,9 @@
 /** A whole stack without its public port: spawned executors, the group that runs steps on them, and the batcher. */
-import { dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { ROOT_CONTEXT } from "@opentelemetry/api";
-import { ExecutorGroup, GROUP_DEFAULTS, type GroupOptions } from "../coordinator/executors/group.js";
-import { planExecutors } from "../coordinator/executors/spawn-plan.js";
+import { executorSources } from "../coordinator/execution.js";
+import type { GpuDevice } from "../coordinator/executors/choose-device.js";
+import { ExecutorGroup, GROUP_DEFAULTS } from "../coordinator/executors/group.js";
 import { createLog, relay } from "../coordinator/log.js";
 import { loadModel } from "../coordinator/model/load-model.js";
 import type { Model } from "../coordinator/model/model.js";
@@ -17,23 +16,20 @@ import { LIVE_DEFAULTS, LiveRecorder } from "../coordinator/profile/live-recorde
 import { Batcher } from "../coordinator/schedule/batcher.js";
 import type { GenerationSummary, SamplingParams } from "../coordinator/schedule/generation.js";
 import type { StepLimits } from "../coordinator/schedule/step.js";
-import {
-  DEFAULT_SLOTS,
-  DEFAULT_TRACE_RATIO,
-  hostBudgetBytes,
-  limitsFor,
-} from "../coordinator/serving-defaults.js";
+import { DEFAULT_SLOTS, DEFAULT_TRACE_RATIO, limitsFor } from "../coordinator/serving-defaults.js";
 import { createTelemetry, type Telemetry } from "../coordinator/telemetry/telemetry.js";
 import { ThermoclineError } from "../proto/errors.js";
 import { type RecordedStep, RecordingRunner } from "./recording-runner.js";
 
 /** What hot neurons run on. */
-export type Device = "off" | "host";
+export type Device = "off" | GpuDevice;
 
 export interface StackOptions {
   modelPath: string;
   predictor: PredictorUse;
   device: Device;
+  /** Memory of the GPU executor, in bytes; null takes what a card has, and half of what the model needs without one. */
+  vramBudgetBytes: number | null;
   /** Of all executors together. */
   threads: number;
   /** URL of an OTLP/gRPC receiver, or null for no telemetry. */
@@ -44,11 +40,18 @@ export interface StackOptions {
 
 /** A stack as a benchmark's context asks for it. */
 export function stackOptions(
-  { modelPath, predictor, threads }: Pick<StackOptions, "modelPath" | "predictor" | "threads">,
+  {
+    modelPath,
+    predictor,
+    threads,
+    vramBudgetBytes,
+  }: Pick<StackOptions, "modelPath" | "predictor" | "threads" | "vramBudgetBytes">,
   device: Device,
   { otlpEndpoint = null, counting = false }: Partial<Pick<StackOptions, "otlpEndpoint" | "counting">> = {},
 ): StackOptions {
-  return { modelPath, predictor, threads, device, otlpEndpoint, counting };
+  // Where there is no card there is nothing to limit.
+  const budget = device === "off" ? null : vramBudgetBytes;
+  return { modelPath, predictor, threads, device, vramBudgetBytes: budget, otlpEndpoint, counting };
 }
 
 /** One request. */
@@ -81,9 +84,23 @@ export const SAMPLED: SamplingParams = { ...GREEDY, temperature: 0.8, topP: 0.95
 
 export const PROMPT = "Once upon a time";
 
-/** Those measured beside each other; only without the simulated card, which costs what no peer pays, beside a peer. */
-export function contendingDevices(besidePeer: boolean): readonly Device[] {
-  return besidePeer ? ["off"] : ["off", "host"];
+/**
+ * Those measured beside each other: those asked for, or else the CPU's and, unless there is a peer, which pays nothing
+ * like it, the simulated card.
+ */
+export function contendingDevices({
+  devices,
+  peer,
+}: {
+  devices: readonly Device[] | null;
+  peer: unknown;
+}): readonly Device[] {
+  return devices ?? (peer === null ? ["off", "host"] : ["off"]);
+}
+
+/** The first card of those asked for; the simulated one when there is none. */
+export function contendingCard({ devices }: { devices: readonly Device[] | null }): Device {
+  return devices?.find((device) => device !== "off") ?? "host";
 }
 
 export class StackUnderTest {
@@ -111,6 +128,7 @@ export class StackUnderTest {
     modelPath,
     predictor,
     device,
+    vramBudgetBytes,
     threads,
     otlpEndpoint,
     counting,
@@ -120,8 +138,12 @@ export class StackUnderTest {
     const profile = await loadProfile(model, null);
     const tokenizer = loadTokenizer(model.file);
     const log = createLog("bench", "warn");
+    const executors = {
+      ...{ gpu: device, vramBudgetBytes, threads, cpuExecutors: 1, repack: true },
+      ...{ placementPath: null, executorAddresses: [] },
+    };
     const group = new ExecutorGroup({
-      executors: executorSources(device, threads, hostBudgetBytes(model, limits)),
+      executors: await executorSources(executors, model, limits, log),
       model,
       limits,
       plan: (executors) =>
@@ -202,24 +224,6 @@ export class StackUnderTest {
     await nextTurn();
     await this.telemetry.shutdown();
   }
-}
-
-function executorSources(
-  device: Device,
-  threads: number,
-  vramBudgetBytes: number,
-): GroupOptions["executors"] {
-  const dist = join(dirname(fileURLToPath(import.meta.url)), "..");
-  const options = { gpu: device, vramBudgetBytes, cpuExecutors: 1, threads, repack: true };
-  return planExecutors(options, device).map(({ name, kind, args }) => ({
-    name,
-    source: {
-      kind: "spawn",
-      executor: kind,
-      entry: join(dist, `${kind}-executor/main.js`),
-      args: [...args, "--log-level", "warn"],
-    },
-  }));
 }
 
 /** Opens a stack for each of `options`, and closes them all when `work` is done. */

@@ -8,18 +8,25 @@ import { ThermoclineError } from "../proto/errors.js";
 import { type Benchmark, type BenchmarkContext, type Figure, medianFigure } from "./benchmark.js";
 import type { SinkTally } from "./otlp-sink.js";
 import { startSink } from "./sink-process.js";
-import { type Device, GREEDY, type StackUnderTest, stackOptions, withStacks } from "./stack-under-test.js";
+import {
+  contendingDevices,
+  type Device,
+  GREEDY,
+  type StackUnderTest,
+  stackOptions,
+  withStacks,
+} from "./stack-under-test.js";
 import { distribution, interleaved } from "./statistics.js";
 import { profiled, shareOf } from "./thread-time.js";
 
-const DEVICES: readonly Device[] = ["off", "host"];
 /** Longer than spans wait for their batch: what a turn leaves to export is then as much as it found. */
 const SETTLE_MS = 1_200;
 const TURN_MS = 2_000;
 
 export const tracing: Benchmark = async (context) => {
   const figures: Figure[] = [];
-  for (const device of DEVICES) figures.push(...(await overheadOn(device, context)));
+  for (const device of contendingDevices({ ...context, peer: null }))
+    figures.push(...(await overheadOn(device, context)));
   return figures;
 };
 

@@ -29,12 +29,12 @@ export function tokenWork(steps: readonly RecordedStep[], tokens: number): Token
   };
 }
 
-/** @param readBytesPerS what the memory gives to as many threads */
+/** @param readBytesPerS what the memory gives to as many threads; null where weights lie in a card's as well */
 export function workFigures(
   where: string,
   work: TokenWork,
   tokensPerS: number,
-  readBytesPerS: number,
+  readBytesPerS: number | null,
 ): Figure[] {
   return [
     ...readFigures(where, work.bytes, tokensPerS, readBytesPerS),
@@ -47,12 +47,14 @@ export function readFigures(
   where: string,
   bytesPerToken: number,
   tokensPerS: number,
-  readBytesPerS: number,
+  readBytesPerS: number | null,
 ): Figure[] {
   const reached = tokensPerS * bytesPerToken;
   return [
     singleFigure(`weights read a token, ${where}`, "MB", bytesPerToken / 1e6),
     singleFigure(`weights read, ${where}`, "GB/s", reached / 1e9),
-    singleFigure(`share of the memory's bandwidth, ${where}`, "%", (100 * reached) / readBytesPerS),
+    ...(readBytesPerS === null
+      ? []
+      : [singleFigure(`share of the memory's bandwidth, ${where}`, "%", (100 * reached) / readBytesPerS)]),
   ];
 }

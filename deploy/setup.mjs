@@ -24,7 +24,7 @@ const OLDEST_CMAKE = [3, 22];
 /** Last lines of a failed command's output that are worth showing. */
 const SHOWN_LINES = 40;
 
-class SetupError extends Error {}
+export class SetupError extends Error {}
 
 /** Sets everything up. @param {{production: boolean}} options */
 export async function setUp({ production }) {
@@ -144,7 +144,7 @@ async function buildTypeScript(progress) {
 /** Besides the addon: the device for NVIDIA cards where it can be built and used, and for tests the emulated one. */
 async function buildNative(production, progress) {
   const sources = filesUnder("native", [".cc", ".h", ".cu", ".txt", ".cmake", ".json"]).filter(
-    (file) => !file.includes("/tests/"),
+    (file) => !/\/(tests|bench)\//.test(file),
   );
   const devices = [];
   if (wantsCuda()) devices.push("CUDA");

@@ -74,3 +74,10 @@ if(THERMOCLINE_TESTS)
     add_dependencies(gpu_tests ${name})
   endforeach()
 endif()
+
+# What share of a card's bandwidth its kernels reach; a program to be run by hand.
+file(GLOB bench_headers CONFIGURE_DEPENDS bench/*.h)
+compile_for_cards(bench/gpu_kernels_bench.cu "${test_code}" object ${bench_headers})
+add_executable(gpu_kernels_bench EXCLUDE_FROM_ALL ${object})
+set_target_properties(gpu_kernels_bench PROPERTIES LINKER_LANGUAGE CXX)
+target_link_libraries(gpu_kernels_bench PRIVATE thermocline_card_cuda)

@@ -169,7 +169,7 @@ export function executionOptions(
 }
 
 /** To executors a budget of 0 means none, which is nothing a person would mean by it. */
-function parseBudget(text: string): number {
+export function parseBudget(text: string): number {
   const bytes = parseBytes(text, "--vram-budget");
   if (bytes > 0) return bytes;
   throw new ThermoclineError(

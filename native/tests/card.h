@@ -45,10 +45,13 @@ class CardMemory {
   explicit CardMemory(const std::vector<T>& values) : CardMemory(values.size()) {
     std::copy(values.begin(), values.end(), data());
   }
+  CardMemory(size_t count, const T& value) : CardMemory(std::vector<T>(count, value)) {}
   T* data() { return reinterpret_cast<T*>(pieces_.data()); }
+  const T* data() const { return reinterpret_cast<const T*>(pieces_.data()); }
   size_t size() const { return count_; }
   T& operator[](size_t index) { return data()[index]; }
-  std::vector<T> values() { return {data(), data() + count_}; }
+  const T& operator[](size_t index) const { return data()[index]; }
+  std::vector<T> values() const { return {data(), data() + count_}; }
 
  private:
   std::vector<cuda::Piece, CardAllocator<cuda::Piece>> pieces_;

@@ -49,10 +49,12 @@ Tile random_tile(Random& random, unsigned rows, unsigned neurons, unsigned one_i
 template <unsigned X>
 std::vector<double> on_the_card(WeightType type, const std::vector<Bytes>& down, unsigned cols, Tile& tile,
                                 NeuronCounts& counts) {
+  CardMemory<NeuronCounts> card_counts(1, counts);
   CardMemory<std::byte> rows = card_rows(type, down, cols);
   CardMemory<double> partial(cuda::partial_sums(X, tile.neurons, cols)), out(size_t{X} * cols);
   cuda::sum_down_by_neuron<X>(nullptr, {rows.data(), type, tile.neurons, cols}, tile.on_card(), partial.data(),
-                              out.data(), &counts);
+                              out.data(), card_counts.data());
+  counts = card_counts[0];
   return out.values();
 }
 

@@ -80,10 +80,10 @@ void check(Random& random, const Case& of, float first_input = 0) {
   std::vector<float> values = random_floats(random, Data::random, size_t{X} * of.embd);
   if (first_input != 0) values[0] = first_input;
   Inputs h(values, of.embd);
-  const auto numbers = some_numbers(random, of.neurons);
-  const auto words = static_cast<unsigned>(active_words(numbers.back() + 20));
-  std::vector<uint64_t> active(X * words);
-  for (uint64_t& word : active) word = random_bits(random) | uint64_t{random_bits(random)} << 32;
+  const CardMemory<uint32_t> numbers(some_numbers(random, of.neurons));
+  const auto words = static_cast<unsigned>(active_words(numbers[of.neurons - 1] + 20));
+  CardMemory<uint64_t> active(X * words);
+  for (size_t i = 0; i < active.size(); ++i) active[i] = random_bits(random) | uint64_t{random_bits(random)} << 32;
 
   CardMemory<std::byte> gate_rows = card_rows(of.gate, gate, of.embd), up_rows = card_rows(of.up, up, of.embd);
   const unsigned stride = cuda::whole_words(of.neurons);
@@ -91,11 +91,11 @@ void check(Random& random, const Case& of, float first_input = 0) {
   CardMemory<uint32_t> nonzero(X * stride / 32), fired(X * stride / 32);
   const cuda::TileNeurons tile{hidden.data(), nonzero.data(), fired.data(), stride};
   const cuda::Visited visited{of.choose ? active.data() : nullptr, words, numbers.data()};
-  NeuronCounts counts{1, 1, 1, 1};
+  CardMemory<NeuronCounts> counts(1, {1, 1, 1, 1});
   cuda::find_gates<X>(nullptr, {gate_rows.data(), of.gate, of.neurons, of.embd}, visited, h.on_card(), 0, gates.data(),
                       stride);
   cuda::find_hidden<X>(nullptr, {up_rows.data(), of.up, of.neurons, of.embd}, of.rule, visited, h.on_card(), 0,
-                       gates.data(), tile, &counts);
+                       gates.data(), tile, counts.data());
 
   NeuronCounts expected{1, 1, 1, 1};
   for (unsigned n = 0; n < stride; ++n) {
@@ -118,10 +118,10 @@ void check(Random& random, const Case& of, float first_input = 0) {
     expected.gates += any_visited;
     expected.ups += any_fired;
   }
-  CHECK_EQ(counts.fired, expected.fired);
-  CHECK_EQ(counts.gates, expected.gates);
-  CHECK_EQ(counts.ups, expected.ups);
-  CHECK_EQ(counts.downs, 1u);
+  CHECK_EQ(counts[0].fired, expected.fired);
+  CHECK_EQ(counts[0].gates, expected.gates);
+  CHECK_EQ(counts[0].ups, expected.ups);
+  CHECK_EQ(counts[0].downs, 1u);
 }
 
 TEST(hidden_values_are_the_cpus_bits_for_every_type) {

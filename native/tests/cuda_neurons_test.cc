@@ -71,7 +71,7 @@ struct Layer {
         up(random, of.up, Data::random, neurons, of.embd),
         down(random, of.down, of.data, of.down_by_neuron ? neurons : of.embd, of.down_by_neuron ? of.embd : neurons) {}
 
-  Outcome on_the_cpu(const std::vector<float>& h, size_t rows, const uint64_t* active) const {
+  Outcome on_the_cpu(const std::vector<float>& h, size_t rows, const std::vector<uint64_t>& active) const {
     const bool ascending = std::is_sorted(of.numbers.begin(), of.numbers.end());
     const NeuronWeights weights{gate.matrix, up.matrix, down.matrix, of.down_by_neuron, true, ascending};
     EnginePlan plan{};
@@ -92,14 +92,14 @@ struct Layer {
     Outcome outcome(of.embd, of.ff, rows);
     const NeuronObserver observer{outcome.counts.data(), outcome.strengths.data(), outcome.fired_set.data(),
                                   active_words(of.ff)};
-    const NeuronWork work = neuron_operator.run({pool, fusing_kernels()}, weights, of.numbers, h.data(), rows, active,
-                                                &observer, outcome.out.data());
+    const NeuronWork work = neuron_operator.run({pool, fusing_kernels()}, weights, of.numbers, h.data(), rows,
+                                                active.empty() ? nullptr : active.data(), &observer, outcome.out.data());
     outcome.fired = work.active;
     outcome.bytes = work.bytes;
     return outcome;
   }
 
-  Outcome on_the_card(const std::vector<float>& values, unsigned rows, const uint64_t* active) {
+  Outcome on_the_card(const std::vector<float>& values, unsigned rows, const std::vector<uint64_t>& active) {
     CardMemory<float> h(values);
     CardMemory<Q8Activation> quantized(values.size() / kBlock);
     if (of.embd % kBlock == 0) best_kernels().quantize(values.data(), quantized.data(), values.size());
@@ -111,12 +111,23 @@ struct Layer {
         cuda::round_up(reinterpret_cast<size_t>(memory.data()), MemoryLayout::kAlignment)));
     const cuda::NeuronOperator neuron_operator(of.embd, rows, by_neuron, by_output, scratch);
     Outcome outcome(of.embd, of.ff, rows);
-    const cuda::CardObserver observer{outcome.counts.data(), outcome.strengths.data(), outcome.fired_set.data(),
+    const CardMemory<uint32_t> numbers(of.numbers);
+    const CardMemory<uint64_t> set(active);
+    CardMemory<double> out(outcome.out);
+    CardMemory<uint32_t> fired(outcome.counts);
+    CardMemory<float> strengths(outcome.strengths);
+    CardMemory<uint64_t> fired_set(outcome.fired_set);
+    const cuda::CardObserver observer{fired.data(), strengths.data(), fired_set.data(),
                                       static_cast<unsigned>(active_words(of.ff))};
-    NeuronCounts counts{};
-    neuron_operator.run(nullptr, {gate.on_card, up.on_card, down.on_card, of.down_by_neuron, of.numbers.data()},
-                        of.rule, {h.data(), quantized.data(), of.embd}, rows, active, of.ff, &observer,
-                        outcome.out.data(), &counts);
+    CardMemory<NeuronCounts> card_counts(1, {});
+    neuron_operator.run(nullptr, {gate.on_card, up.on_card, down.on_card, of.down_by_neuron, numbers.data()}, of.rule,
+                        {h.data(), quantized.data(), of.embd}, rows, active.empty() ? nullptr : set.data(), of.ff,
+                        &observer, out.data(), card_counts.data());
+    const NeuronCounts counts = card_counts[0];
+    outcome.out = out.values();
+    outcome.counts = fired.values();
+    outcome.strengths = strengths.values();
+    outcome.fired_set = fired_set.values();
     outcome.fired = counts.fired;
     const uint64_t down_bytes = of.down_by_neuron ? row_bytes(of.down, of.embd) * counts.downs
                                                   : of.embd * row_bytes(of.down, counts.downs);
@@ -136,9 +147,9 @@ void check(Random& random, const Case& of, unsigned rows) {
   Layer layer(random, of);
   std::vector<float> h = random_floats(random, Data::random, size_t{rows} * of.embd);
   for (size_t r = 0; r < std::min<size_t>(rows, of.first_inputs.size()); ++r) h[r * of.embd] = of.first_inputs[r];
-  std::vector<uint64_t> set(rows * active_words(of.ff));
-  for (uint64_t& word : set) word = random_bits(random) | uint64_t{random_bits(random)} << 32;
-  const uint64_t* active = of.choose ? set.data() : nullptr;
+  std::vector<uint64_t> active(rows * active_words(of.ff));
+  for (uint64_t& word : active) word = random_bits(random) | uint64_t{random_bits(random)} << 32;
+  if (!of.choose) active.clear();  // visits all
 
   const Outcome expected = layer.on_the_cpu(h, rows, active), actual = layer.on_the_card(h, rows, active);
   for (size_t i = 0; i < expected.out.size(); ++i) {

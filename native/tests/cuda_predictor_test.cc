@@ -71,12 +71,12 @@ void check(Random& random, const Case& of, size_t rows, float threshold, float f
   CardMemory<std::byte> memory(measured.bytes() + MemoryLayout::kAlignment);
   MemoryLayout scratch(reinterpret_cast<std::byte*>(
       cuda::round_up(reinterpret_cast<size_t>(memory.data()), MemoryLayout::kAlignment)));
-  uint32_t count = 5;
+  CardMemory<uint32_t> count(1, 5);
   cuda::Predictor(of.embd, of.ff, of.rank, scratch)
       .run(nullptr, {fc1_rows.data(), of.fc1, of.rank, of.embd}, {fc2_rows.data(), of.fc2, of.ff, of.rank}, threshold,
-           x.data(), static_cast<unsigned>(rows), active.data(), &count);
+           x.data(), static_cast<unsigned>(rows), active.data(), count.data());
   CHECK(active.values() == expected);
-  CHECK_EQ(count, 5 + expected_count);
+  CHECK_EQ(count[0], 5 + expected_count);
   if (threshold == 0 && first == 0) CHECK(expected_count > 0 && expected_count < rows * of.ff);
 }
 
@@ -102,11 +102,11 @@ TEST(active_sets_are_the_cpus_for_any_number_of_rows_and_neurons) {
 }
 
 TEST(a_logit_on_the_threshold_is_active_and_the_next_smaller_is_not) {
-  const std::vector<float> logits = {0.5f, std::nextafter(0.5f, 0.0f), 0.75f, NAN, -0.5f, 0.5f};
-  uint64_t active = ~uint64_t{0};
-  cuda::launch(nullptr, cuda::set_active, {{1}, 32}, logits.data(), 6u, 0.5f, &active, 1u,
+  const CardMemory<float> logits(std::vector<float>{0.5f, std::nextafter(0.5f, 0.0f), 0.75f, NAN, -0.5f, 0.5f});
+  CardMemory<uint64_t> active(1, ~uint64_t{0});
+  cuda::launch(nullptr, cuda::set_active, {{1}, 32}, logits.data(), 6u, 0.5f, active.data(), 1u,
                static_cast<uint32_t*>(nullptr));
-  CHECK_EQ(active, 0b100101u);
+  CHECK_EQ(active[0], 0b100101u);
 }
 
 TEST(a_row_that_holds_no_number_has_the_cpus_active_set) {

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { bundledModelPath } from "../../coordinator/model/bundled.js";
 import { loadModel } from "../../coordinator/model/load-model.js";
 import { splitPlacement } from "../support/split-placement.js";
-import { type Role, Sandbox } from "./support/sandbox.js";
+import { type Role, Sandbox, whereCudaIsUnbuilt } from "./support/sandbox.js";
 
 /** Longest time from a signal until nothing is left, as promised to users. */
 const END_MS = 2000;
@@ -149,7 +149,10 @@ describe("what cannot be done is said in one sentence, with exit code 1", () => 
       ["--predictor", "on"],
       /^thermocline: --predictor is on, and .*\.gguf has no predictor .*; give auto or off, .*\n$/,
     ],
-    [["--gpu", "cuda"], /^thermocline: --gpu cuda: this build has no CUDA device.*use --gpu off.*\n$/],
+    ...whereCudaIsUnbuilt<[string[], RegExp]>([
+      ["--gpu", "cuda"],
+      /^thermocline: --gpu cuda: this build has no CUDA device.*use --gpu off.*\n$/,
+    ]),
     [
       ["--ctx", "513"],
       /^thermocline: --ctx is 513, and .* was trained on 512 positions; give at most that\n$/,

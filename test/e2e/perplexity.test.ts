@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { inTime, Sandbox } from "./support/sandbox.js";
+import { inTime, Sandbox, whereCudaIsUnbuilt } from "./support/sandbox.js";
 
 /** Longest time from a signal until nothing is left, as promised to users. */
 const END_MS = 2000;
@@ -106,10 +106,10 @@ describe("what cannot be done is said in one sentence, with exit code 1", () => 
       ["--predictor", "on"],
       /^thermocline: --predictor is on, and .* has no predictor .*; give auto or off, or .*\n$/,
     ],
-    [
+    ...whereCudaIsUnbuilt<[string[], RegExp]>([
       ["--gpu", "cuda", "--ctx", "8"],
       /^thermocline: --gpu cuda: this build has no CUDA device.*use --gpu off.*\n$/,
-    ],
+    ]),
   ])("%j", async (args, message) => {
     const text = args.includes("--text") ? [] : ["--text", textOf(2)];
     const { code, stdout, stderr } = await sandbox.run("perplexity", ...text, ...args);

@@ -36,7 +36,7 @@ test.runIf(nvcc !== undefined)(
   async () => {
     const build = `${NATIVE}/build-cards`;
     await run("cmake", ["-S", NATIVE, "-B", build, "-DTHERMOCLINE_TESTS=ON"], BUILD_TIMEOUT_MS);
-    const targets = ["--target", "thermocline_cuda", "gpu_tests"];
+    const targets = ["--target", "thermocline_cuda", "gpu_tests", "gpu_kernels_bench"];
     await run("cmake", ["--build", build, "--parallel", "2", ...targets], CARDS_TIMEOUT_MS);
   },
 );

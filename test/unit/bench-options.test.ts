@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { type BenchOptions, benchCommand, repeatingCommand } from "../../bench/options.js";
+import { contendingDevices, stackOptions } from "../../bench/stack-under-test.js";
 
 const NAMES = ["decode", "prefill"];
 
@@ -15,6 +16,7 @@ async function parse(args: readonly string[]): Promise<{ benchmark: string; opti
 
 test.each([
   [[]],
+  [["decode", "--gpu", "off,cuda", "--vram-budget", "8GiB"]],
   [["decode", "--runs", "5", "--tokens", "32", "--model", "a b.gguf", "--peer", "llama.cpp"]],
   [
     [
@@ -43,4 +45,27 @@ test.each([
 test("lengths of prompts are numbers", async () => {
   expect((await parse(["prefill", "--prompt-tokens", "128,512"])).options.promptTokens).toEqual([128, 512]);
   await expect(parse(["prefill", "--prompt-tokens", "128,"])).rejects.toThrow('--prompt-tokens is ""');
+});
+
+test("devices are a list, each once, of which one is compared with a peer", async () => {
+  expect((await parse(["decode", "--gpu", "host,off"])).options.gpu).toEqual(["host", "off"]);
+  expect((await parse(["decode"])).options.gpu).toBeNull();
+  for (const text of ["auto", "cuda,cuda", "off,", "gpu"]) {
+    await expect(parse(["decode", "--gpu", text])).rejects.toThrow(`--gpu is "${text}"; give each once`);
+  }
+  const beside = ["decode", "--peer", "llama.cpp", "--gpu"];
+  expect((await parse([...beside, "cuda"])).options.gpu).toEqual(["cuda"]);
+  await expect(parse([...beside, "off,cuda"])).rejects.toThrow("give --gpu one of them");
+});
+
+test("a budget for no card is none", () => {
+  const options = { modelPath: "a.gguf", predictor: "auto", threads: 1, vramBudgetBytes: 5 } as const;
+  expect(stackOptions(options, "cuda").vramBudgetBytes).toBe(5);
+  expect(stackOptions(options, "off").vramBudgetBytes).toBeNull();
+});
+
+test("devices are those asked for, and by default the simulated card is not set beside a peer", () => {
+  expect(contendingDevices({ devices: null, peer: null })).toEqual(["off", "host"]);
+  expect(contendingDevices({ devices: null, peer: {} })).toEqual(["off"]);
+  expect(contendingDevices({ devices: ["cuda"], peer: {} })).toEqual(["cuda"]);
 });

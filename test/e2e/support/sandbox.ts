@@ -10,10 +10,22 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { cardLibrary } from "../../../native/libraries.js";
 
 export const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const DIST = join(ROOT, "dist");
 export const MAIN = join(DIST, "coordinator/main.js");
+
+/**
+ * What `--gpu host` and `--device host` of a test stand for: with THERMOCLINE_TEST_GPU another device takes the part of
+ * the simulated card.
+ */
+export const TEST_DEVICE = process.env.THERMOCLINE_TEST_GPU ?? "host";
+
+/** The cases that refuse `--gpu cuda`, where nothing was built for it. */
+export function whereCudaIsUnbuilt<T>(...cases: T[]): T[] {
+  return cardLibrary("cuda") === null ? cases : [];
+}
 
 /** More than anything here takes on the slowest machine; a deadline, not an expectation. */
 export const PATIENCE_MS = 40_000;
@@ -95,9 +107,9 @@ export class Sandbox {
   /** Every process ever seen here: arenas carry the pid of who made them. */
   private readonly seen = new Set<number>();
 
-  /** Starts a Node script with arguments. */
+  /** Starts a Node script with arguments, on {@link TEST_DEVICE} where they say `host`. */
   node(script: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Command {
-    const child = spawn(process.execPath, [script, ...args], {
+    const child = spawn(process.execPath, [script, ...onTestDevice(args)], {
       stdio: ["pipe", "pipe", "pipe"],
       env: {
         ...{ ...process.env, THERMOCLINE_LOG_LEVEL: undefined, XDG_CACHE_HOME: CACHE_HOME },
@@ -200,6 +212,12 @@ export class Sandbox {
       return false;
     }
   }
+}
+
+function onTestDevice(args: readonly string[]): string[] {
+  return args.map((arg, place) =>
+    arg === "host" && ["--gpu", "--device"].includes(args[place - 1] ?? "") ? TEST_DEVICE : arg,
+  );
 }
 
 export interface Server {
