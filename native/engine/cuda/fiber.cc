@@ -5,6 +5,7 @@
 #include <exception>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -44,6 +45,10 @@ namespace thermocline::cuda::emulated {
 void Fiber::start(void (*entry)()) {
   if (!stack_) stack_ = std::make_unique_for_overwrite<std::byte[]>(kStackBytes);
   own_fake_ = nullptr;
+#if defined(__SANITIZE_ADDRESS__)
+  // A fiber that was abandoned in the middle left its variables' marks there.
+  ASAN_UNPOISON_MEMORY_REGION(stack_.get(), kStackBytes);
+#endif
 #if defined(__x86_64__)
   // What thermocline_switch_stack() pops: six registers, then where it returns to, which finds the stack as after a call.
   constexpr size_t kRegisters = 6;
