@@ -4,7 +4,7 @@ import type { StepResult, StepRunner } from "../coordinator/schedule/step.js";
 import type { StepRow } from "../native/index.js";
 
 /** A step's times; its logits are not kept. */
-export interface RecordedStep extends Omit<StepResult, "logits"> {
+export interface RecordedStep extends Omit<StepResult, "logits" | "candidates"> {
   /** Of its first row, in that row's sequence. */
   position: number;
 }

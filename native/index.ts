@@ -115,6 +115,20 @@ export interface StepRow {
   position: number;
   slot: number;
   wantsLogits: boolean;
+  /** Only so many of the highest are wanted, at most {@link MOST_CANDIDATES}; 0, the default, is all. */
+  candidates?: number;
+}
+
+/** Most candidates a row can ask for. */
+export const MOST_CANDIDATES = 128;
+
+/**
+ * The tokens of a row's highest logits and these: the highest first, the lower token first among equals, NaNs before
+ * everything. As many as were asked for, or all when there are not so many.
+ */
+export interface Candidates {
+  tokens: Int32Array;
+  logits: Float32Array;
 }
 
 /** What a layer's time was spent on; `embed`, `head` and `exchange` lie outside the layers. */
@@ -387,6 +401,12 @@ interface Addon {
   arenaWait(arena: object, step: number, timeoutMs: number): Promise<StepFailure | null>;
   /** Into the buffer, where it is large enough, or else into a new one. */
   arenaLogits(arena: object, index: number, into: ArrayBuffer | undefined): Float32Array<ArrayBuffer>;
+  /** Likewise. */
+  arenaCandidates(
+    arena: object,
+    index: number,
+    into: ArrayBuffer | undefined,
+  ): { tokens: Int32Array<ArrayBuffer>; logits: Float32Array<ArrayBuffer> };
   arenaAbort(arena: object, reason: string): void;
   /** Likewise. */
   arenaDrainTimings(
@@ -526,8 +546,9 @@ export async function convertRows(conversion: RowConversion): Promise<Uint8Array
  * creator unlinks its name once everybody has attached; from then on it lives as long as its last mapping.
  */
 export class Arena {
-  /** What the last logits of each index, and the last two sets of timing records, were read into. */
+  /** What the last logits and candidates of each index, and the last two sets of timing records, were read into. */
   private readonly logitBuffers: ArrayBuffer[] = [];
+  private readonly candidateBuffers: ArrayBuffer[] = [];
   private timingBuffers: [older: ArrayBuffer | undefined, newer: ArrayBuffer | undefined] = [
     undefined,
     undefined,
@@ -571,9 +592,9 @@ export class Arena {
    * @returns the step's number
    */
   submit(rows: readonly StepRow[], observed = false, exchange = 0): number {
-    const packed = new Int32Array(rows.length * 4);
-    rows.forEach((row, index) => {
-      packed.set([row.token, row.position, row.slot, row.wantsLogits ? 1 : 0], index * 4);
+    const packed = new Int32Array(rows.length * 5);
+    rows.forEach(({ token, position, slot, wantsLogits, candidates = 0 }, index) => {
+      packed.set([token, position, slot, wantsLogits ? 1 : 0, candidates], index * 5);
     });
     return call((addon) => addon.arenaSubmit(this.handle, packed, observed, exchange));
   }
@@ -586,11 +607,22 @@ export class Arena {
     return call((addon) => addon.arenaWait(this.handle, step, timeoutMs));
   }
 
-  /** The `index`-th row of logits of the last step; `vocab` numbers, which the next call with this index overwrites. */
+  /**
+   * The logits of the `index`-th row of the last step that wanted all; `vocab` numbers, which the next call with this
+   * index overwrites.
+   */
   logits(index: number): Float32Array {
     const logits = call((addon) => addon.arenaLogits(this.handle, index, this.logitBuffers[index]));
     this.logitBuffers[index] = logits.buffer;
     return logits;
+  }
+
+  /** Those of the `index`-th row that wanted only some; the next call with this index overwrites them. */
+  candidates(index: number): Candidates {
+    const into = this.candidateBuffers[index];
+    const found = call((addon) => addon.arenaCandidates(this.handle, index, into));
+    this.candidateBuffers[index] = found.tokens.buffer;
+    return found;
   }
 
   /** Ends every wait in this arena, in every process, for good. */

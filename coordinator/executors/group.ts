@@ -152,11 +152,13 @@ export class ExecutorGroup implements StepRunner {
       const endNs = monotonicNs();
       if (failure !== null) throw this.stepFailed(step, failure);
       this.failuresInARow = 0;
-      const logits = rows.filter((row) => row.wantsLogits).map((_, index) => arena.logits(index));
+      const wanting = rows.filter((row) => row.wantsLogits);
+      const logits = wanting.filter((row) => !row.candidates).map((_, index) => arena.logits(index));
+      const candidates = wanting.filter((row) => row.candidates).map((_, index) => arena.candidates(index));
       const { records, lost } = arena.drainTimings();
       if (lost > 0) this.options.log.warn({ step, lost }, "timing records were overwritten unread");
       if (exchange !== null) this.exchanges.ended(step, records);
-      return { step, logits, startNs, endNs, timings: records };
+      return { step, logits, candidates, startNs, endNs, timings: records };
     } catch (error) {
       throw toThermoclineError(error);
     }

@@ -197,16 +197,20 @@ export class Batcher {
       const layers = stepLayers(result.timings);
       for (const { sequence } of decoding) sequence.addLayers(layers);
     }
-    let place = 0;
-    for (const { sequence, wantsLogits, stage } of shares) {
-      if (!wantsLogits) continue;
-      const logits = result.logits[place++];
+    const { logits, candidates } = result;
+    const places = { logits: 0, candidates: 0 };
+    for (const { sequence, wanted, stage } of shares) {
+      if (wanted === "nothing") continue;
+      const given = wanted === "logits" ? logits[places.logits++] : candidates[places.candidates++];
       if (sequence.ended) continue;
       if (stage === "prefill") this.observe(() => sequence.observer.firstToken());
       try {
-        if (logits === undefined)
-          throw new Error(`step ${result.step} gave ${result.logits.length} rows of logits`);
-        sequence.accept(logits);
+        if (given === undefined) {
+          throw new Error(
+            `step ${result.step} gave ${logits.length} rows of logits, ${candidates.length} of candidates`,
+          );
+        }
+        sequence.accept(given);
       } catch (error) {
         sequence.fail(asStepError(error));
       }

@@ -3,6 +3,7 @@
  * at temperature 0; else top-k, top-p, min-p, temperature, draw. Each filter sees the probabilities, at temperature
  * 1, among the tokens that the ones before it kept.
  */
+import { type Candidates, MOST_CANDIDATES } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
 import type { GenerationRequest, SamplingParams, TokenCandidate } from "./generation.js";
 import { LogSoftmax } from "./log-probabilities.js";
@@ -30,8 +31,9 @@ export class Sampler {
   private readonly random: Xoshiro256;
   /** The last tokens, oldest first; empty when there is no penalty. */
   private readonly window: number[] = [];
-  /** Kept tokens and their weights in the draw; `vocab` entries, made at the first draw. */
+  /** Kept tokens, their logits and their weights in the draw; as many entries as a draw has needed so far. */
   private kept = new Int32Array(0);
+  private keptLogits = new Float32Array(0);
   private weights = new Float64Array(0);
   private readonly heap = new TokenHeap();
 
@@ -45,19 +47,41 @@ export class Sampler {
   }
 
   /**
-   * @param logits `vocab` numbers, the same on return
+   * How many of the highest logits are enough for the next token to be the one that all of them give; 0: none but all.
+   * A penalty lowers logits within the window alone, so behind so many more tokens nothing comes to the front.
+   */
+  get candidates(): number {
+    const { temperature, topK, repeatPenalty } = this.params;
+    if (this.wantsLogprobs || repeatPenalty < 1) return 0;
+    const kept = temperature === 0 ? 1 : topK;
+    const enough = kept + new Set(this.window).size;
+    return kept === 0 || enough > MOST_CANDIDATES ? 0 : enough;
+  }
+
+  /**
+   * @param given `vocab` logits, the same on return, or as many of the highest as {@link candidates} says
    * @throws ThermoclineError INTERNAL when they are no distribution (NaN, +infinity, or nothing above -infinity)
    */
-  sample(logits: Float32Array): SampledToken {
-    const id = this.choose(logits);
+  sample(given: Float32Array | Candidates): SampledToken {
+    if (!(given instanceof Float32Array)) {
+      if (this.wantsLogprobs) throw new Error("log-probabilities take all logits");
+      const id = this.chooseOf(given);
+      this.remember(id);
+      return { id, logprob: null, top: [] };
+    }
+    const id = this.choose(given);
     this.remember(id);
-    if (!this.logprobs && this.topLogprobs === 0) return { id, logprob: null, top: [] };
-    const softmax = new LogSoftmax(logits);
+    if (!this.wantsLogprobs) return { id, logprob: null, top: [] };
+    const softmax = new LogSoftmax(given);
     return {
       id,
       logprob: this.logprobs ? softmax.of(id) : null,
       top: this.topLogprobs === 0 ? [] : softmax.top(this.topLogprobs),
     };
+  }
+
+  private get wantsLogprobs(): boolean {
+    return this.logprobs || this.topLogprobs > 0;
   }
 
   private remember(token: number): void {
@@ -70,7 +94,8 @@ export class Sampler {
     const raw = this.penalize(logits);
     try {
       const best = mostLikelyToken(logits);
-      return this.params.temperature === 0 ? best : this.draw(logits, best);
+      if (this.params.temperature === 0) return best;
+      return this.draw(this.keepByRank(logits, at(logits, best)), best, at(logits, best));
     } finally {
       for (const [token, logit] of raw) logits[token] = logit;
     }
@@ -84,28 +109,52 @@ export class Sampler {
       if (raw.has(token)) continue;
       const logit = at(logits, token);
       raw.set(token, logit);
-      logits[token] = logit > 0 ? logit / repeatPenalty : logit * repeatPenalty;
+      logits[token] = penalized(logit, repeatPenalty);
     }
     return raw;
   }
 
-  private draw(logits: Float32Array, best: number): number {
-    if (this.kept.length < logits.length) {
-      this.kept = new Int32Array(logits.length);
-      this.weights = new Float64Array(logits.length);
-    }
-    const count = this.keepByMinP(logits, best, this.keepByRank(logits, best));
-    const { kept, weights } = this;
-    const max = at(logits, best);
+  private chooseOf({ tokens, logits }: Candidates): number {
+    const recent = new Set(this.window);
+    const ranked = Array.from(tokens, (id, place) => {
+      const logit = checked(at(logits, place), id);
+      return { id, logit: recent.has(id) ? Math.fround(penalized(logit, this.params.repeatPenalty)) : logit };
+    });
+    if (recent.size > 0) ranked.sort((a, b) => b.logit - a.logit || a.id - b.id);
+    const best = ranked[0];
+    if (best === undefined || best.logit === Number.NEGATIVE_INFINITY) throw nothingFinite(ranked.length);
+    if (this.params.temperature === 0) return best.id;
+    this.makeRoom(ranked.length);
+    const count = Math.min(this.params.topK, ranked.length);
+    for (const [place, { id, logit }] of ranked.slice(0, count).entries()) this.keep(place, id, logit);
+    return this.draw(this.keepByMass(count, best.logit), best.id, best.logit);
+  }
+
+  private makeRoom(tokens: number): void {
+    if (this.kept.length >= tokens) return;
+    this.kept = new Int32Array(tokens);
+    this.keptLogits = new Float32Array(tokens);
+    this.weights = new Float64Array(tokens);
+  }
+
+  private keep(place: number, id: number, logit: number): void {
+    this.kept[place] = id;
+    this.keptLogits[place] = logit;
+  }
+
+  /** @param count how many tokens top-k and top-p kept */
+  private draw(count: number, best: number, max: number): number {
+    const { kept, keptLogits, weights } = this;
+    const drawn = this.keepByMinP(count, max);
     let total = 0;
-    for (let place = 0; place < count; place++) {
+    for (let place = 0; place < drawn; place++) {
       // Divided after the subtraction: a tiny temperature then gives 0 or -infinity, never NaN.
-      const weight = Math.exp((at(logits, at(kept, place)) - max) / this.params.temperature);
+      const weight = Math.exp((at(keptLogits, place) - max) / this.params.temperature);
       weights[place] = weight;
       total += weight;
     }
     let left = this.random.nextDouble() * total;
-    for (let place = 0; place < count; place++) {
+    for (let place = 0; place < drawn; place++) {
       left -= at(weights, place);
       if (left < 0) return at(kept, place);
     }
@@ -113,47 +162,65 @@ export class Sampler {
     return best;
   }
 
-  /** Top-k and top-p. @returns how many tokens `kept` holds */
-  private keepByRank(logits: Float32Array, best: number): number {
+  /** Top-k and top-p. @returns how many tokens are kept */
+  private keepByRank(logits: Float32Array, max: number): number {
     const { topK, topP } = this.params;
-    const { kept } = this;
-    const limit = topK === 0 ? logits.length : Math.min(topK, logits.length);
-    if (limit === logits.length && topP >= 1) {
-      for (let id = 0; id < limit; id++) kept[id] = id;
-      return limit;
+    this.makeRoom(logits.length);
+    if ((topK === 0 || topK >= logits.length) && topP >= 1) {
+      for (let id = 0; id < logits.length; id++) this.keep(id, id, at(logits, id));
+      return logits.length;
     }
-
     this.heap.fill(logits);
-    const cutsByCount = limit < logits.length;
-    if (cutsByCount) for (let place = 0; place < limit; place++) kept[place] = this.heap.pop();
-
-    const max = at(logits, best);
-    let total = 0;
-    if (cutsByCount)
-      for (let place = 0; place < limit; place++) total += Math.exp(at(logits, at(kept, place)) - max);
-    else for (const logit of logits) total += Math.exp(logit - max);
-
-    let mass = 0;
-    for (let place = 0; place < limit; place++) {
-      if (!cutsByCount) kept[place] = this.heap.pop();
-      mass += Math.exp(at(logits, at(kept, place)) - max);
-      if (topP < 1 && mass >= topP * total) return place + 1;
+    if (topK > 0 && topK < logits.length) {
+      for (let place = 0; place < topK; place++) this.keepNext(place, logits);
+      return this.keepByMass(topK, max);
     }
-    return limit;
+    let total = 0;
+    for (const logit of logits) total += Math.exp(logit - max);
+    let mass = 0;
+    for (let place = 0; place < logits.length; place++) {
+      this.keepNext(place, logits);
+      mass += Math.exp(at(this.keptLogits, place) - max);
+      if (mass >= topP * total) return place + 1;
+    }
+    return logits.length;
   }
 
-  private keepByMinP(logits: Float32Array, best: number, count: number): number {
+  private keepNext(place: number, logits: Float32Array): void {
+    const id = this.heap.pop();
+    this.keep(place, id, at(logits, id));
+  }
+
+  /** Top-p of the `count` most likely tokens, which are kept in their order. @returns how many stay */
+  private keepByMass(count: number, max: number): number {
+    const { topP } = this.params;
+    if (topP >= 1) return count;
+    const { keptLogits } = this;
+    let total = 0;
+    for (let place = 0; place < count; place++) total += Math.exp(at(keptLogits, place) - max);
+    let mass = 0;
+    for (let place = 0; place < count; place++) {
+      mass += Math.exp(at(keptLogits, place) - max);
+      if (mass >= topP * total) return place + 1;
+    }
+    return count;
+  }
+
+  private keepByMinP(count: number, max: number): number {
     const { minP } = this.params;
     if (minP === 0) return count;
-    const { kept } = this;
-    const max = at(logits, best);
+    const { kept, keptLogits } = this;
     let left = 0;
     for (let place = 0; place < count; place++) {
-      const id = at(kept, place);
-      if (Math.exp(at(logits, id) - max) >= minP) kept[left++] = id;
+      const logit = at(keptLogits, place);
+      if (Math.exp(logit - max) >= minP) this.keep(left++, at(kept, place), logit);
     }
     return left;
   }
+}
+
+function penalized(logit: number, penalty: number): number {
+  return logit > 0 ? logit / penalty : logit * penalty;
 }
 
 /** The token with the highest logit, the lowest id among equals. */
@@ -164,24 +231,28 @@ function mostLikelyToken(logits: Float32Array): number {
     const logit = at(logits, id);
     // Written so that NaN enters too: one comparison an element finds both the maximum and the defect.
     if (logit <= max) continue;
-    if (Number.isNaN(logit) || logit === Number.POSITIVE_INFINITY) {
-      throw new ThermoclineError(
-        "INTERNAL",
-        `the model gave the logit ${logit} for token ${id}; its weights or the kernels are damaged, so check the model ` +
-          "file and report this",
-      );
-    }
-    max = logit;
+    max = checked(logit, id);
     best = id;
   }
-  if (best < 0) {
-    throw new ThermoclineError(
-      "INTERNAL",
-      `the model gave no finite logit among ${logits.length}; its weights or the kernels are damaged, so check the ` +
-        "model file and report this",
-    );
-  }
+  if (best < 0) throw nothingFinite(logits.length);
   return best;
+}
+
+function checked(logit: number, id: number): number {
+  if (logit < Number.POSITIVE_INFINITY) return logit;
+  throw new ThermoclineError(
+    "INTERNAL",
+    `the model gave the logit ${logit} for token ${id}; its weights or the kernels are damaged, so check the model ` +
+      "file and report this",
+  );
+}
+
+function nothingFinite(count: number): ThermoclineError {
+  return new ThermoclineError(
+    "INTERNAL",
+    `the model gave no finite logit among ${count}; its weights or the kernels are damaged, so check the model file ` +
+      "and report this",
+  );
 }
 
 function at(values: ArrayLike<number>, index: number): number {

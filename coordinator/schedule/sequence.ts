@@ -1,5 +1,5 @@
 /** One request's sequence of tokens: what is fed next, and what becomes of the logits that come back. */
-import type { StepRow } from "../../native/index.js";
+import type { Candidates, StepRow } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
 import type { Tokenizer, TokenStream } from "../model/tokenizer.js";
 import type { RequestObserver } from "../telemetry/observer.js";
@@ -7,6 +7,7 @@ import { EventChannel } from "./event-channel.js";
 import type { FinishReason, GenerationEvent, GenerationRequest } from "./generation.js";
 import { LayerSummary, type StepLayers } from "./layer-summary.js";
 import { Sampler } from "./sampler.js";
+import type { Wanted } from "./step.js";
 import { StopStrings } from "./stop-strings.js";
 
 export interface SequenceOptions {
@@ -84,16 +85,19 @@ export class Sequence {
 
   /**
    * Appends the next `count` rows: prompt tokens while there are any, else the last generated token.
-   * @returns whether the last of them wants logits
+   * @returns what the last of them wants
    */
-  addRows(rows: StepRow[], count: number): boolean {
+  addRows(rows: StepRow[], count: number): Wanted {
     const { length } = this.promptTokens;
+    const { candidates } = this.sampler;
     for (let added = 0; added < count; added++) {
       const position = this.position++;
       const token = this.promptTokens[position] ?? this.lastToken;
-      rows.push({ token, position, slot: this.slot, wantsLogits: position >= length - 1 });
+      const wantsLogits = position >= length - 1;
+      rows.push({ token, position, slot: this.slot, wantsLogits, candidates: wantsLogits ? candidates : 0 });
     }
-    return this.position >= length;
+    if (this.position < length) return "nothing";
+    return candidates > 0 ? "candidates" : "logits";
   }
 
   /** Notes the layer times of a step that decoded for this request. */
@@ -101,9 +105,9 @@ export class Sequence {
     this.layers?.add(layers);
   }
 
-  /** Takes the logits of its last row: chooses a token, hands it on, and ends where it must. */
-  accept(logits: Float32Array): void {
-    const { id, logprob, top } = this.sampler.sample(logits);
+  /** Takes what its last row wanted: chooses a token, hands it on, and ends where it must. */
+  accept(given: Float32Array | Candidates): void {
+    const { id, logprob, top } = this.sampler.sample(given);
     const now = performance.now();
     if (this.firstTokenAt === 0) this.firstTokenAt = now;
     this.lastTokenAt = now;

@@ -2,11 +2,12 @@
 import type { StepRow } from "../../native/index.js";
 import type { StepShare } from "../telemetry/observer.js";
 import type { Sequence } from "./sequence.js";
+import type { Wanted } from "./step.js";
 
-/** A sequence's rows in one step; the last of them wants logits exactly if `wantsLogits`. */
+/** A sequence's rows in one step, of which the last may want something. */
 export interface PlannedShare extends StepShare {
   sequence: Sequence;
-  wantsLogits: boolean;
+  wanted: Wanted;
 }
 
 export interface StepPlan {
@@ -39,8 +40,8 @@ export function planStep(sequences: readonly Sequence[], maxRows: number, turn: 
 
 function addShare(plan: StepPlan, sequence: Sequence, rows: number): void {
   const stage = sequence.promptLeft > 0 ? "prefill" : "decode";
-  const wantsLogits = sequence.addRows(plan.rows, rows);
-  plan.shares.push({ sequence, request: sequence.observer, stage, rows, wantsLogits });
+  const wanted = sequence.addRows(plan.rows, rows);
+  plan.shares.push({ sequence, request: sequence.observer, stage, rows, wanted });
 }
 
 /**

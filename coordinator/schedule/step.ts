@@ -1,5 +1,5 @@
 /** The seam between the batcher and whatever computes steps. */
-import type { StepRow } from "../../native/index.js";
+import type { Candidates, StepRow } from "../../native/index.js";
 
 /** What a step runner can take. */
 export interface StepLimits {
@@ -12,12 +12,17 @@ export interface StepLimits {
   contextLength: number;
 }
 
-/** What a step gave. `logits` are overwritten when the next one ends, `timings` when the one after that does. */
+/** What a row may want. */
+export type Wanted = "nothing" | "logits" | "candidates";
+
+/** What a step gave. `logits` and `candidates` are overwritten when the next one ends, `timings` when the one after that does. */
 export interface StepResult {
   /** The step's number, unique within this arena. */
   step: number;
-  /** One array of `vocab` numbers for each row that wanted logits, in order. */
+  /** One array of `vocab` numbers for each row that wanted all its logits, in order. */
   logits: Float32Array[];
+  /** For each row that wanted only some of them, in order. */
+  candidates: Candidates[];
   /** CLOCK_MONOTONIC nanoseconds around submission and completion. */
   startNs: number;
   endNs: number;

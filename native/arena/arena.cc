@@ -66,6 +66,10 @@ void check_rows(const StepRow* rows, uint32_t count, const ArenaOptions& options
     if (row.position < 0) throw bad_row(i, "position", "is " + std::to_string(row.position) + ", less than 0");
     if (row.slot < 0) throw bad_row(i, "slot", "is " + std::to_string(row.slot) + ", less than 0");
     if (row.wants_logits != 0 && row.wants_logits != 1) throw bad_row(i, "wantsLogits", "is neither 0 nor 1");
+    if (row.candidates < 0 || std::cmp_greater(row.candidates, kMostCandidates)) {
+      throw bad_row(i, "candidates", "is " + std::to_string(row.candidates) + ": a row can ask for 0 (all) to " +
+                                         std::to_string(kMostCandidates));
+    }
     logit_rows += static_cast<uint32_t>(row.wants_logits);
   }
   if (logit_rows > options.max_logit_rows) {
@@ -192,6 +196,7 @@ double* Arena::partial_sum(uint32_t executor) {
 }
 float* Arena::residual() { return state_->at<float>(state_->layout.residual); }
 float* Arena::logits() { return state_->at<float>(state_->layout.logits); }
+Candidate* Arena::candidates() { return state_->at<Candidate>(state_->layout.candidates); }
 
 uint32_t* Arena::fired_counts(uint32_t layer) {
   state_->check_observed(layer, Observation::counts);

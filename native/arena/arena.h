@@ -38,8 +38,18 @@ struct StepRow {
   int32_t token;
   int32_t position;
   int32_t slot;
-  int32_t wants_logits;  // 0 or 1
+  int32_t wants_logits;    // 0 or 1
+  int32_t candidates = 0;  // of them only so many of the highest; 0: all
 };
+
+// A token that may be next.
+struct Candidate {
+  int32_t token;
+  float logit;
+};
+
+// Most candidates that a row can ask for.
+inline constexpr uint32_t kMostCandidates = 128;
 
 struct Step {
   uint64_t number;  // counts from 1
@@ -92,7 +102,10 @@ class Arena {
   uint64_t* active_set();                  // [max_rows][(ff + 63) / 64] bit n: the predictor took neuron n for active
   double* partial_sum(uint32_t executor);  // [max_rows][embd] this executor's neurons' share of the FFN output
   float* residual();                       // [max_rows][embd] the residual, when it moves between executors
-  float* logits();                         // [max_logit_rows][vocab]
+  float* logits();                         // [max_logit_rows][vocab] of the rows that want all, in order, then anything
+  // [max_logit_rows][kMostCandidates] of the rows that want only some, in order: the highest logit first, the lower token
+  // first among equals, NaNs before everything; no more than there are tokens.
+  Candidate* candidates();
   TimingRing ring(uint32_t executor);
 
   // What was recorded of observed steps. A neuron's entries are its executor's to write, while a step is at work; between

@@ -68,6 +68,7 @@ ArenaLayout layout_of(const ArenaOptions& o) {
   layout.partial_sums = place(o.executors * rows * o.embd * sizeof(double));
   layout.residual = place(activations);
   layout.logits = place(uint64_t{o.max_logit_rows} * o.vocab * sizeof(float));
+  layout.candidates = place(uint64_t{o.max_logit_rows} * kMostCandidates * sizeof(Candidate));
   const uint64_t counted_layers = o.observation >= Observation::counts ? o.layers : 0;
   const uint64_t recorded_layers = o.observation >= Observation::activations ? o.layers : 0;
   layout.fired_counts = place(counted_layers * o.ff * sizeof(uint32_t));

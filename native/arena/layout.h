@@ -19,6 +19,7 @@ struct ArenaLayout {
   uint64_t partial_sums;   // double [executors][max_rows][embd]
   uint64_t residual;       // float [max_rows][embd]
   uint64_t logits;         // float [max_logit_rows][vocab]
+  uint64_t candidates;     // Candidate [max_logit_rows][kMostCandidates]
   // Empty unless observed.
   uint64_t fired_counts;     // uint32_t [layers][ff]
   uint64_t fired_strengths;  // float [layers][ff]
@@ -37,7 +38,7 @@ ArenaLayout layout_of(const ArenaOptions& options);
 // The start of every arena, written once by its creator.
 struct ArenaHeader {
   static constexpr uint64_t kMagic = 0x4e494c434f4d5254;  // "TRMOCLIN"
-  static constexpr uint32_t kVersion = 5;                 // raised by every change of the layout
+  static constexpr uint32_t kVersion = 6;                 // raised by every change of the layout
 
   uint64_t magic;
   uint32_t version;

@@ -68,19 +68,19 @@ Napi::Value unlink(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// Rows come as four numbers each, in StepRow's order.
+// Rows come as five numbers each, in StepRow's order.
 Napi::Value submit(const Napi::CallbackInfo& info) {
   constexpr size_t kFields = sizeof(StepRow) / sizeof(int32_t);
   Arena& arena = *open(info[0]).arena;
   const std::span<const int32_t> fields = Argument(info[1], "rows").int32s();
   if (fields.size() % kFields != 0 || fields.size() / kFields > UINT32_MAX) {
-    throw Error(ErrorCode::invalid_argument, "rows holds " + std::to_string(fields.size()) + " numbers: four a row",
+    throw Error(ErrorCode::invalid_argument, "rows holds " + std::to_string(fields.size()) + " numbers: five a row",
                 "rows");
   }
   std::vector<StepRow> rows;
   rows.reserve(fields.size() / kFields);
   for (size_t i = 0; i < fields.size(); i += kFields) {
-    rows.push_back({fields[i], fields[i + 1], fields[i + 2], fields[i + 3]});
+    rows.push_back({fields[i], fields[i + 1], fields[i + 2], fields[i + 3], fields[i + 4]});
   }
   const bool observed = Argument(info[2], "observed").boolean();
   const uint64_t exchange = Argument(info[3], "exchange").integer(UINT64_MAX);
@@ -112,24 +112,55 @@ Napi::ArrayBuffer buffer_of(const Napi::Value& given, size_t bytes) {
   return Napi::ArrayBuffer::New(given.Env(), bytes);
 }
 
-Napi::Value logits(const Napi::CallbackInfo& info) {
-  Arena& arena = *open(info[0]).arena;
-  const Argument index(info[1], "index");
-  const uint64_t row = index.integer(UINT32_MAX);
+// The index-th row of the last step that wanted all its logits, or only some.
+struct WantingRow {
+  uint64_t index;
+  uint32_t candidates;
+};
+
+WantingRow wanting_row(Arena& arena, const Argument& index, bool all) {
+  const uint64_t wanted = index.integer(UINT32_MAX);
   if (arena.completed().value() < arena.submitted().value()) {
     throw Error(ErrorCode::invalid_argument, "logits are there only once the step has completed");
   }
   const Step step = arena.step();
-  const auto rows = std::count_if(step.row, step.row + step.rows, [](const StepRow& r) { return r.wants_logits != 0; });
-  if (std::cmp_greater_equal(row, rows)) {
-    throw Error(ErrorCode::invalid_argument,
-                "index is " + std::to_string(row) + ": the last step had " + std::to_string(rows) +
-                    " rows that wanted logits",
-                index.path());
+  uint64_t rows = 0;
+  for (uint32_t r = 0; r < step.rows; ++r) {
+    const StepRow& row = step.row[r];
+    if (row.wants_logits == 0 || (row.candidates == 0) != all) continue;
+    if (rows++ == wanted) return {wanted, static_cast<uint32_t>(row.candidates)};
   }
+  throw Error(ErrorCode::invalid_argument,
+              "index is " + std::to_string(wanted) + ": the last step had " + std::to_string(rows) +
+                  " rows that wanted " + (all ? "logits" : "candidates"),
+              index.path());
+}
+
+// {tokens: Int32Array, logits: Float32Array}
+Napi::Value candidates(const Napi::CallbackInfo& info) {
+  Arena& arena = *open(info[0]).arena;
+  const WantingRow row = wanting_row(arena, Argument(info[1], "index"), false);
+  const size_t count = std::min(row.candidates, arena.options().vocab);
+  const Candidate* from = arena.candidates() + row.index * kMostCandidates;
+  Napi::ArrayBuffer buffer = buffer_of(info[2], count * sizeof(Candidate));
+  auto tokens = Napi::Int32Array::New(info.Env(), count, buffer, 0);
+  auto logits = Napi::Float32Array::New(info.Env(), count, buffer, count * sizeof(int32_t));
+  for (size_t i = 0; i < count; ++i) {
+    tokens[i] = from[i].token;
+    logits[i] = from[i].logit;
+  }
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("tokens", tokens);
+  result.Set("logits", logits);
+  return result;
+}
+
+Napi::Value logits(const Napi::CallbackInfo& info) {
+  Arena& arena = *open(info[0]).arena;
+  const WantingRow row = wanting_row(arena, Argument(info[1], "index"), true);
   const size_t vocab = arena.options().vocab;
   Napi::ArrayBuffer buffer = buffer_of(info[2], vocab * sizeof(float));
-  std::copy_n(arena.logits() + row * vocab, vocab, static_cast<float*>(buffer.Data()));
+  std::copy_n(arena.logits() + row.index * vocab, vocab, static_cast<float*>(buffer.Data()));
   return Napi::Float32Array::New(info.Env(), vocab, buffer, 0);
 }
 
@@ -196,6 +227,7 @@ void export_arena(Napi::Env env, Napi::Object exports) {
   exports.Set("arenaSubmit", Napi::Function::New(env, guarded<submit>));
   exports.Set("arenaWait", Napi::Function::New(env, guarded<wait>));
   exports.Set("arenaLogits", Napi::Function::New(env, guarded<logits>));
+  exports.Set("arenaCandidates", Napi::Function::New(env, guarded<candidates>));
   exports.Set("arenaAbort", Napi::Function::New(env, guarded<abort>));
   exports.Set("arenaDrainTimings", Napi::Function::New(env, guarded<drain_timings>));
   exports.Set("arenaClose", Napi::Function::New(env, guarded<close>));

@@ -5,6 +5,7 @@
 
 #include "../engine/active_set.h"
 #include "../engine/cuda/card_needs.h"
+#include "candidates.h"
 #include "engine_recipes.h"
 
 namespace thermocline {
@@ -69,6 +70,28 @@ void check_placements(const TinyModel& model) {
   Schedule helped = divided(model, 2, 1, false);
   for (LayerSchedule& layer : helped.layers) layer.attention = 1;
   check(helped, 4, "the card only helps");
+}
+
+TEST(rows_get_all_logits_or_the_highest_as_they_ask) {
+  const TinyModel model(recipe_of(WeightType::q4_0, true, false));
+  const auto tokens = test::some_tokens(model, 6);
+  const Logits expected = EngineStack(model, model.schedule(), on_cpu()).run_sequence(tokens, 6);
+  EngineStack stack(model, whole_on_card(model), with_card());
+  std::vector<StepRow> rows;
+  for (int32_t i = 0; i < 6; ++i) rows.push_back({tokens[static_cast<size_t>(i)], i, 0, 1, 0});
+  const int32_t most = static_cast<int32_t>(kMostCandidates);
+  rows[0].candidates = 3;
+  rows[2].candidates = rows[3].candidates = rows[4].candidates = most;
+  CHECK(stack.run(rows) == (Logits{expected[1], expected[5]}));
+  const Candidate* found = stack.arena().candidates();
+  for (const size_t row : {0, 2, 3, 4}) {
+    test::check_candidates(found, expected[row], static_cast<size_t>(rows[row].candidates));
+    found += kMostCandidates;
+  }
+  // And when nobody wants all.
+  for (int32_t i = 0; i < 6; ++i) rows[static_cast<size_t>(i)] = {tokens[static_cast<size_t>(i)], i, 0, i == 5, 1};
+  CHECK(stack.run(rows).empty());
+  test::check_candidates(stack.arena().candidates(), expected[5], 1);
 }
 
 TEST(float_weights_anywhere_give_the_same_bits) {

@@ -51,7 +51,7 @@ class EngineStack {
   }
   ~EngineStack() { stop(); }
 
-  // Logits of the rows that want them, the exchange applied before. Fails the test when the step fails.
+  // Logits of the rows that want all of them, the exchange applied before. Fails the test when the step fails.
   Logits run(const std::vector<StepRow>& rows, uint64_t exchange = 0) {
     const uint64_t step = arena_->submit(rows.data(), static_cast<uint32_t>(rows.size()),
                                          arena_->options().observation != Observation::none, exchange);
@@ -62,7 +62,7 @@ class EngineStack {
     }
     Logits logits;
     for (const StepRow& row : rows) {
-      if (row.wants_logits == 0) continue;
+      if (row.wants_logits == 0 || row.candidates != 0) continue;
       const float* from = arena_->logits() + logits.size() * vocab_;
       logits.emplace_back(from, from + vocab_);
     }

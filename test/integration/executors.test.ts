@@ -8,6 +8,7 @@ import type { ExecutorGroup } from "../../coordinator/executors/group.js";
 import type { GroupState } from "../../coordinator/executors/group-state.js";
 import type { Model } from "../../coordinator/model/model.js";
 import { listen } from "../../cpu-executor/listener.js";
+import { MOST_CANDIDATES } from "../../native/index.js";
 import { unixAddress } from "../../proto/address.js";
 import { ExecutorService, StatusResponseSchema } from "../../proto/gen/thermocline/v1/executor_pb.js";
 import { serviceDefinition } from "../../proto/grpc.js";
@@ -29,6 +30,7 @@ import {
   spawned,
   until,
 } from "../support/executor-processes.js";
+import { highest } from "../support/fake-step-runner.js";
 import { writeTinyModel } from "../support/tiny-model.js";
 
 /** How soon a step must fail once an executor of it is dead. */
@@ -109,6 +111,20 @@ describe("steps", () => {
       { kind: "cpu", device: "cpu", threads: 1, name: "executor-0" },
     ]);
     expect(one.placement?.executors[0]?.memory.weightBytes).toBeGreaterThan(0);
+  });
+
+  test("rows get all their logits, or the highest of them", async () => {
+    const one = await open(model, [spawned("cpu")]);
+    const wanting = PROMPT.map((row) => ({ ...row, wantsLogits: true }));
+    const all = (await one.run(wanting)).logits.map((row) => row.slice());
+    const { logits, candidates } = await one.run(
+      wanting.map((row, index) => ({ ...row, candidates: [5, 0, MOST_CANDIDATES][index] ?? 0 })),
+    );
+    expect(logits).toEqual([all[1]]);
+    expect(candidates).toEqual([
+      highest(all[0] ?? new Float32Array(), 5),
+      highest(all[2] ?? new Float32Array(), MOST_CANDIDATES),
+    ]);
   });
 
   test("a GPU and a CPU executor choose the same tokens as one CPU executor", async () => {

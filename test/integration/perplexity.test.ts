@@ -151,6 +151,7 @@ async function onEngines(model: Model, schedule: Schedule, maxRows: number): Pro
     run: async (rows) => ({
       step: 0,
       logits: await stack.run(rows),
+      candidates: [],
       startNs: 0,
       endNs: 0,
       timings: new Float64Array(),

@@ -1,7 +1,7 @@
 import { existsSync, statSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import { Arena, type ArenaOptions, TIMING_FIELDS } from "../../native/index.js";
+import { Arena, type ArenaOptions, MOST_CANDIDATES, TIMING_FIELDS } from "../../native/index.js";
 import { row, SMALL } from "./small-arena.js";
 
 const open: Arena[] = [];
@@ -157,6 +157,16 @@ test("logits are there only for rows that asked, once their step has completed",
   expect(() => arena.logits(0)).toThrow(refusal("invalid-argument", "index"));
   arena.submit([row({ wantsLogits: true })]);
   expect(() => arena.logits(0)).toThrow(/has completed/);
+  expect(() => arena.candidates(0)).toThrow(/has completed/);
+});
+
+test("a row asks for all its logits, or for as many of the highest as an arena keeps", () => {
+  const asks = (candidates: number) => () => create().submit([row({ wantsLogits: true, candidates })]);
+  expect(asks(-1)).toThrow(refusal("invalid-argument", "rows[0].candidates"));
+  expect(asks(MOST_CANDIDATES + 1)).toThrow(
+    /rows\[0\].candidates is 129: a row can ask for 0 \(all\) to 128/,
+  );
+  expect(asks(MOST_CANDIDATES)()).toBe(1);
 });
 
 test("only what an arena was made to observe can be asked of it, between steps", () => {

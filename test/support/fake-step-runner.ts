@@ -1,6 +1,6 @@
 /** A step runner whose logits follow from the tokens a slot has seen, so that any mix-up changes the output. */
 import type { StepLimits, StepResult, StepRunner } from "../../coordinator/schedule/step.js";
-import type { StepRow } from "../../native/index.js";
+import type { Candidates, StepRow } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
 import { Random } from "./random.js";
 
@@ -11,6 +11,18 @@ export function fakeLogits(history: readonly number[]): Float32Array {
   const seed = history.reduce((hash, token) => Math.imul(hash ^ (token + 1), 0x01000193), 0x811c9dc5);
   const random = new Random(seed ^ history.length);
   return Float32Array.from({ length: FAKE_VOCABULARY }, () => 4 * random.symmetric());
+}
+
+/** The candidates that executors would give, NaNs before everything. */
+export function highest(logits: Float32Array, count: number): Candidates {
+  const rank = (id: number) => {
+    const logit = logits[id] ?? 0;
+    return Number.isNaN(logit) ? Number.POSITIVE_INFINITY : logit;
+  };
+  const tokens = Int32Array.from(logits.keys())
+    .sort((a, b) => (rank(a) === rank(b) ? a - b : rank(b) - rank(a)))
+    .slice(0, count);
+  return { tokens, logits: Float32Array.from(tokens, (id) => logits[id] ?? 0) };
 }
 
 export class FakeStepRunner implements StepRunner {
@@ -51,12 +63,15 @@ export class FakeStepRunner implements StepRunner {
       throw outcome;
     }
     const logits: Float32Array[] = [];
-    for (const { slot, token, wantsLogits } of rows) {
+    const candidates: Candidates[] = [];
+    for (const { slot, token, wantsLogits, candidates: count = 0 } of rows) {
       const history = this.histories[slot] ?? [];
       history.push(token);
-      if (wantsLogits) logits.push(fakeLogits(history));
+      if (!wantsLogits) continue;
+      if (count === 0) logits.push(fakeLogits(history));
+      else candidates.push(highest(fakeLogits(history), count));
     }
-    return { step, logits, startNs, endNs: performance.now() * 1e6, timings: this.timings };
+    return { step, logits, candidates, startNs, endNs: performance.now() * 1e6, timings: this.timings };
   }
 
   ready(): Promise<void> {

@@ -4,7 +4,7 @@ import type { StepLimits } from "../../coordinator/schedule/step.js";
 import { NOOP_OBSERVER } from "../../coordinator/telemetry/noop.js";
 import type { Observer } from "../../coordinator/telemetry/observer.js";
 import { ThermoclineError } from "../../proto/errors.js";
-import { FakeStepRunner, fakeLogits } from "../support/fake-step-runner.js";
+import { FakeStepRunner, fakeLogits, highest } from "../support/fake-step-runner.js";
 import { FAKE_FIRST_HALF, fakeTokenizer } from "../support/fake-tokenizer.js";
 import { collect, eventsOf, loneRun, request, turns, until } from "../support/generation.js";
 
@@ -259,7 +259,7 @@ describe("cancellation", () => {
     expect((await doomed).error).toMatchObject(cancelled);
     runner.release();
     expect(await next).toMatchObject(loneRun(asked, 40));
-    expect(runner.steps[at]).toEqual([{ token: 9, position: 0, slot: 0, wantsLogits: true }]);
+    expect(runner.steps[at]).toEqual([{ token: 9, position: 0, slot: 0, wantsLogits: true, candidates: 1 }]);
   });
 
   test("the signal's own ThermoclineError reaches the reader", async () => {
@@ -368,7 +368,8 @@ describe("failure", () => {
     const run = runner.run.bind(runner);
     runner.run = async (rows) => {
       const result = await run(rows);
-      if (rows.some((row) => row.slot === 0 && row.position === 5)) result.logits[0]?.fill(Number.NaN);
+      if (rows.some((row) => row.slot === 0 && row.position === 5))
+        result.candidates[0]?.logits.fill(Number.NaN);
       return result;
     };
     const asked = request({ promptTokens: [9], maxTokens: 12 });
@@ -535,8 +536,9 @@ describe("observer", () => {
     let step = 0;
     runner.run = (rows) => {
       const timings = (buffers[++step % 2] ?? new Float64Array(1)).fill(step);
-      const logits = rows.filter(({ wantsLogits }) => wantsLogits).map(() => fakeLogits([step]));
-      return Promise.resolve({ step, logits, startNs: 0, endNs: 0, timings });
+      const wanting = rows.filter(({ wantsLogits }) => wantsLogits);
+      const candidates = wanting.map(({ candidates: count = 0 }) => highest(fakeLogits([step]), count));
+      return Promise.resolve({ step, logits: [], candidates, startNs: 0, endNs: 0, timings });
     };
     await collect(batcher.generate(request({ maxTokens: 12 })));
     await turns(2);

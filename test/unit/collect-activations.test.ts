@@ -27,7 +27,7 @@ function runnerOf(failAtToken: number | null): ObservedRunner {
       expect(observed).toBe(true);
       tokens = rows.map(({ token }) => token);
       if (failAtToken !== null && tokens.includes(failAtToken)) throw new Error("interrupted");
-      return { step: 1, logits: [], startNs: 0, endNs: 0, timings: new Float64Array() };
+      return { step: 1, logits: [], candidates: [], startNs: 0, endNs: 0, timings: new Float64Array() };
     },
     observed: (read) =>
       read({

@@ -36,7 +36,14 @@ class Runner implements StepRunner {
       this.history.push(token);
       if (wantsLogits) logits.push(fakeLogits(this.history));
     }
-    return { step: this.steps.length, logits, startNs: 0, endNs: 1, timings: new Float64Array() };
+    return {
+      step: this.steps.length,
+      logits,
+      candidates: [],
+      startNs: 0,
+      endNs: 1,
+      timings: new Float64Array(),
+    };
   }
 
   async ready(): Promise<void> {

@@ -38,7 +38,14 @@ class Runner implements CountingRunner {
       }
     }
     this.before(this.steps);
-    return { step: this.steps, logits: [], startNs: 0, endNs: 1, timings: new Float64Array() };
+    return {
+      step: this.steps,
+      logits: [],
+      candidates: [],
+      startNs: 0,
+      endNs: 1,
+      timings: new Float64Array(),
+    };
   }
 
   ready(): Promise<void> {

@@ -22,7 +22,14 @@ class Runner implements CountingRunner {
   async run(rows: readonly StepRow[], observed = false): Promise<StepResult> {
     this.observedSteps.push(observed);
     if (observed) this.rows += rows.length;
-    return { step: this.observedSteps.length, logits: [], startNs: 0, endNs: 1, timings: new Float64Array() };
+    return {
+      step: this.observedSteps.length,
+      logits: [],
+      candidates: [],
+      startNs: 0,
+      endNs: 1,
+      timings: new Float64Array(),
+    };
   }
 
   ready(): Promise<void> {

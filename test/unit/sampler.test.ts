@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { SamplingParams } from "../../coordinator/schedule/generation.js";
 import { PENALTY_WINDOW, Sampler } from "../../coordinator/schedule/sampler.js";
+import { highest } from "../support/fake-step-runner.js";
 
 const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, minP: 0, repeatPenalty: 1, seed: 7n };
 const DRAW: SamplingParams = { ...GREEDY, temperature: 1 };
@@ -68,6 +69,58 @@ function softmax(logits: readonly number[], temperature: number): number[] {
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   return weights.map((weight) => weight / total);
 }
+
+describe("candidates", () => {
+  const params = fc.record({
+    temperature: fc.constantFrom(0, 0.3, 1, 5),
+    topK: fc.integer({ min: 1, max: 12 }),
+    topP: fc.constantFrom(1, 0.9, 0.4),
+    minP: fc.constantFrom(0, 0.05),
+    repeatPenalty: fc.constantFrom(1, 1.1, 3),
+  });
+  // Few values, for many to be alike.
+  const logits = fc.array(fc.integer({ min: -4, max: 4 }), { minLength: 13, maxLength: 40 });
+
+  it("give the tokens that all logits give", () => {
+    fc.assert(
+      fc.property(params, logits, fc.array(fc.nat(12), { maxLength: 70 }), (sampling, values, prompt) => {
+        const all = sampler(sampling, { prompt });
+        const some = sampler(sampling, { prompt });
+        for (let draw = 0; draw < 8; draw++) {
+          // Other logits each time.
+          const row = Float32Array.from(values, (value, id) => value / 3 + ((id * draw) % 5));
+          const count = some.candidates;
+          expect(count).toBeGreaterThan(0);
+          expect(some.sample(highest(row, count))).toEqual(all.sample(row));
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it("are as few as suffice", () => {
+    expect(sampler(GREEDY).candidates).toBe(1);
+    expect(sampler({ topK: 40 }).candidates).toBe(40);
+    expect(sampler({ topK: 40, repeatPenalty: 1.5 }, { prompt: [1, 2, 1] }).candidates).toBe(42);
+    expect(sampler({ ...GREEDY, repeatPenalty: 1.5 }, { prompt: [1, 2, 1] }).candidates).toBe(3);
+  });
+
+  it("are not enough for some", () => {
+    expect(sampler({}).candidates).toBe(0);
+    expect(sampler({ topP: 0.9 }).candidates).toBe(0);
+    expect(sampler({ topK: 129 }).candidates).toBe(0);
+    expect(sampler({ ...GREEDY, repeatPenalty: 0.9 }).candidates).toBe(0);
+    expect(sampler(GREEDY, { logprobs: true }).candidates).toBe(0);
+    expect(sampler(GREEDY, { topLogprobs: 2 }).candidates).toBe(0);
+  });
+
+  it("must be numbers", () => {
+    const sample = (row: number[]) => () => sampler(GREEDY).sample(highest(Float32Array.from(row), 1));
+    expect(sample([1, Number.NaN, 2])).toThrow(/the logit NaN for token 1;/);
+    expect(sample([1, 3, Number.POSITIVE_INFINITY])).toThrow(/the logit Infinity for token 2;/);
+    expect(sample([Number.NEGATIVE_INFINITY])).toThrow(/no finite logit/);
+  });
+});
 
 describe("greedy", () => {
   it("takes the highest logit, the lowest id among equals", () => {

@@ -16,7 +16,14 @@ function record(
 }
 
 function layoutOf(records: readonly TimingRecord[]) {
-  return layOut({ step: 1, logits: [], startNs: 0, endNs: 1000, timings: packTimings(records) });
+  return layOut({
+    step: 1,
+    logits: [],
+    candidates: [],
+    startNs: 0,
+    endNs: 1000,
+    timings: packTimings(records),
+  });
 }
 
 function intervals(records: readonly TimingRecord[]) {

@@ -98,7 +98,7 @@ function makeStep(step: number, startNs: number, rows: number): StepResult {
     add(GPU, layer, "merge", at + 252, at + 290);
   }
   add(GPU, -1, "head", 20 + LAYERS * 300, 980);
-  return { step, logits: [], startNs, endNs: us(1000), timings: packTimings(records) };
+  return { step, logits: [], candidates: [], startNs, endNs: us(1000), timings: packTimings(records) };
 }
 
 const SPANS_OF_STEP = 1 + 2 + LAYERS * 10;

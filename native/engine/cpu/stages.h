@@ -29,7 +29,7 @@ struct Stages {
         attention(plan, owner_rows, threads, scratch),
         predictor(plan, tensors, owner_rows, scratch),
         neurons(plan, tensors, share, plan.max_rows, threads, scratch),
-        head(plan.shape, head_rows, scratch) {}
+        head(plan.shape, head_rows, threads, scratch) {}
 };
 
 }  // namespace thermocline

@@ -27,6 +27,11 @@ unsigned most_neurons(const ModelTensors& tensors, const Share& share, bool down
   return static_cast<unsigned>(most);
 }
 
+// A slot is as a rule generating, and wants the logits of one row.
+unsigned selected_rows(const EnginePlan& plan, const Share& share) {
+  return share.head ? std::min(plan.max_rows, plan.slots) : 0;
+}
+
 AttentionScratch attention_scratch(const EnginePlan& plan, const Share& share, MemoryLayout& scratch) {
   const unsigned rows = share.owned_layers > 0 ? std::min(kAttendedRows, plan.max_rows) : 0;
   if (rows > 0) check_attention(plan.shape.head_dim, plan.context_length);
@@ -39,6 +44,9 @@ AttentionScratch attention_scratch(const EnginePlan& plan, const Share& share, M
 
 CardStages::CardStages(const EnginePlan& plan, const ModelTensors& tensors, const Share& share, MemoryLayout& scratch)
     : shape_(plan.shape),
+      selected_rows_(selected_rows(plan, share)),
+      logits_(scratch.take<float>(checked_product({selected_rows_, shape_.vocab}))),
+      selection_(selected_rows_, shape_.vocab, scratch),
       attention_(attention_scratch(plan, share, scratch)),
       predictor_(plan.shape.embd, plan.shape.ff, most_rank(tensors, share), scratch),
       neurons_(plan.shape.embd, plan.max_rows, most_neurons(tensors, share, true), most_neurons(tensors, share, false),

@@ -6,6 +6,7 @@
 #include "../rope.h"
 #include "../share.h"
 #include "attention.h"
+#include "candidates.h"
 #include "card_weights.h"
 #include "neuron_operator.h"
 #include "predictor.h"
@@ -14,7 +15,12 @@ namespace thermocline::cuda {
 
 // What is enqueued depends on this and on nothing else of a step: the rows themselves are in the card's memory.
 struct StepExtent {
-  unsigned rows, logit_rows;
+  unsigned rows;
+  unsigned logit_rows;      // that want all their logits
+  unsigned candidate_rows;  // that want only the highest,
+  unsigned candidates;      // at most so many
+
+  unsigned wanting() const { return logit_rows + candidate_rows; }
 };
 
 class CardStages {
@@ -23,7 +29,7 @@ class CardStages {
 
   // Of the step at hand, in the card's memory.
   StepRow* row;          // [rows]
-  uint32_t* wanting;     // [logit_rows] which rows want logits
+  uint32_t* wanting;     // [wanting()] which rows want logits, first those that want all
   Rope::Turn* turns;           // [rows][rope_dims / 2]
   float* residual;       // [rows][embd]
   float* ffn_input;      // [rows][embd]
@@ -42,13 +48,16 @@ class CardStages {
                    NeuronCounts* did, const CardObserver* observer);
   // residual += the sum of parts, each [rows][embd], in that order.
   void merge(Stream stream, std::span<const double* const> parts, const StepExtent& extent);
-  // Logits of the rows that want them, [logit_rows][vocab].
-  void head(Stream stream, const CardWeights& weights, const StepExtent& extent, float* logits);
+  // Of the rows that want them: logits [logit_rows][vocab], candidates [candidate_rows][kMostCandidates].
+  void head(Stream stream, const CardWeights& weights, const StepExtent& extent, float* logits, Candidate* candidates);
   // `to` and `from` begin at multiples of 4, and have as many bytes.
   static void copy(Stream stream, void* to, const void* from, size_t bytes);
   static void clear(Stream stream, void* memory, size_t bytes);
 
  private:
+  // Logits of `count` of the rows that want any, [count][vocab].
+  void project(Stream stream, const CardWeights& weights, unsigned first, unsigned count, float* logits);
+
   ModelShape shape_;
   float* normed_;            // [rows][embd]
   float* q_;                 // [rows][heads][head_dim]
@@ -57,6 +66,9 @@ class CardStages {
   float* attended_;          // [rows][heads][head_dim]
   float* projected_;         // [rows][embd]
   Q8Activation* quantized_;  // [rows][the widest input / 32]
+  unsigned selected_rows_;   // whose candidates are found at a time
+  float* logits_;            // [selected_rows][vocab]
+  CandidateSelection selection_;
   AttentionScratch attention_;
   Predictor predictor_;
   NeuronOperator neurons_;

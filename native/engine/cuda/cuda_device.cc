@@ -1,6 +1,7 @@
 #include "cuda_device.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "../active_set.h"
 #include "../arena_check.h"
@@ -13,6 +14,32 @@ namespace {
 
 // A card that nobody waits for is stuck: longer than any wait within its steps.
 constexpr int64_t kStepNs = 60'000'000'000;
+
+StepExtent extent_of(const Step& step) {
+  StepExtent extent{step.rows, 0, 0, 0};
+  for (uint32_t r = 0; r < step.rows; ++r) {
+    const StepRow& row = step.row[r];
+    if (row.wants_logits == 0) continue;
+    const auto candidates = static_cast<unsigned>(row.candidates);
+    if (candidates == 0) {
+      ++extent.logit_rows;
+    } else {
+      ++extent.candidate_rows;
+      // For few kinds of steps to differ in it.
+      extent.candidates = std::max(extent.candidates, std::bit_ceil(candidates));
+    }
+  }
+  return extent;
+}
+
+// Steps of the same key enqueue the same. Rows are below 2^17 (arena/layout.cc), candidates powers of two.
+uint64_t key_of(const StepExtent& extent, bool observed) {
+  uint64_t key = extent.rows;
+  key = key << 17 | extent.logit_rows;
+  key = key << 17 | extent.candidate_rows;
+  key = key << 4 | static_cast<uint64_t>(std::bit_width(extent.candidates));
+  return key << 1 | (observed ? 1 : 0);
+}
 
 }  // namespace
 
@@ -80,11 +107,8 @@ void CudaDevice::run(const Step& step) {
   session.hand_over.begin(step.number);
   if (step.exchange != 0) apply(step);
   prepare(step);
-  const auto wanting = std::count_if(step.row, step.row + step.rows, [](const StepRow& row) {
-    return row.wants_logits != 0;
-  });
-  const StepExtent extent{step.rows, static_cast<unsigned>(wanting)};
-  const uint64_t key = (uint64_t{extent.rows} << 32 | extent.logit_rows) << 1 | (step.observed ? 1 : 0);
+  const StepExtent extent = extent_of(step);
+  const uint64_t key = key_of(extent, step.observed);
   CardTimer::Phases& phases = session.phases[key];
   const WaitLimits limits{
       .deadline_ns = monotonic_ns() + kStepNs, .spin_ns = 0, .abort = &session.arena.abort_flag()};
@@ -118,8 +142,11 @@ void CudaDevice::apply(const Step& step) {
 void CudaDevice::prepare(const Step& step) {
   std::copy_n(step.row, step.rows, crossing_->row);
   uint32_t wanting = 0;
-  for (uint32_t r = 0; r < step.rows; ++r) {
-    if (step.row[r].wants_logits != 0) crossing_->wanting[wanting++] = r;
+  for (const bool all : {true, false}) {
+    for (uint32_t r = 0; r < step.rows; ++r) {
+      const StepRow& row = step.row[r];
+      if (row.wants_logits != 0 && (row.candidates == 0) == all) crossing_->wanting[wanting++] = r;
+    }
   }
   if (share_.owned_layers > 0) crossing_->rope.turn_to(step);
   if (!share_.embeds) return;
@@ -136,8 +163,8 @@ void CudaDevice::enqueue(const Step& step, const StepExtent& extent) {
   const size_t rows = extent.rows;
   CardTimer& timer = session_->timer;
   if (counts_anything()) CardStages::clear(card_.stream(), stages_->counts, plan_.shape.layers * sizeof(NeuronCounts));
-  if (share_.head && extent.logit_rows > 0) {
-    card_.copy_in(stages_->wanting, crossing_->wanting, extent.logit_rows * sizeof(uint32_t));
+  if (share_.head && extent.wanting() > 0) {
+    card_.copy_in(stages_->wanting, crossing_->wanting, extent.wanting() * sizeof(uint32_t));
   }
   if (share_.owned_layers > 0) {
     card_.copy_in(stages_->row, crossing_->row, rows * sizeof(StepRow));
@@ -257,8 +284,8 @@ void CudaDevice::run_head(const StepExtent& extent) {
                      size_t{extent.rows} * plan_.shape.embd * sizeof(float));
   }
   uint64_t bytes = 0;
-  if (extent.logit_rows > 0) {
-    stages_->head(card_.stream(), weights_, extent, card_.shared(arena.logits()));
+  if (extent.wanting() > 0) {
+    stages_->head(card_.stream(), weights_, extent, card_.shared(arena.logits()), card_.shared(arena.candidates()));
     const TensorRef& output = *tensors_.output;
     bytes = plan_.shape.embd * sizeof(float) + output.rows * row_bytes(output.type, output.cols);
   }
