@@ -58,7 +58,11 @@ describe.each(VARIANTS)("native tests in $folder", ({ folder, sanitize }) => {
 
   test("pass", { timeout: RUN_TIMEOUT_MS }, async () => {
     await expect(
-      run("ctest", ["--test-dir", build, "--output-on-failure", "--no-tests=error"], RUN_TIMEOUT_MS),
+      run(
+        "ctest",
+        ["--test-dir", build, "--parallel", "2", "--output-on-failure", "--no-tests=error"],
+        RUN_TIMEOUT_MS,
+      ),
     ).resolves.toBeUndefined();
   });
 });
