@@ -14,6 +14,27 @@
 
 namespace thermocline::cuda {
 
+// Memory of the host that the bus reads at its full speed; kernels read and write it in place.
+struct FreePinned {
+  void operator()(std::byte* memory) const;
+};
+using PinnedMemory = std::unique_ptr<std::byte, FreePinned>;
+
+// What one Card::run() enqueued, so that the next one of this step need not. Empty at first. Refers to the memory that
+// was shared then; ends before its card.
+class CapturedStep {
+ public:
+  CapturedStep();
+  ~CapturedStep();
+  CapturedStep(const CapturedStep&) = delete;
+  CapturedStep& operator=(const CapturedStep&) = delete;
+
+ private:
+  friend class Card;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 class Card {
  public:
   // Throws Error `unsupported` when there is none that this build can use, with what is missing.
@@ -25,10 +46,11 @@ class Card {
 
   Stream stream() const;
 
-  // Zeroed memory of the card, or of the host where the bus reads it at its full speed; lives as long as the card.
-  // nullptr for 0 bytes. Throws Error `out_of_memory`.
+  // Zeroed memory of the card, which lives as long as it does, or of the host. nullptr for 0 bytes; else at multiples of
+  // 256. Throws Error `out_of_memory`.
   std::byte* device_memory(uint64_t bytes);
-  std::byte* pinned_memory(uint64_t bytes);
+  // Any thread, while steps run.
+  PinnedMemory pinned_memory(uint64_t bytes);
 
   // Lets the card read and write host memory in place until the next call, or, with 0 bytes, none. Throws Error
   // `system`.
@@ -53,9 +75,9 @@ class Card {
   static constexpr size_t kMostMarks = 4096;
   void mark(size_t number);
 
-  // Does what `enqueue` enqueues, and returns when it is done. Of the same `key` everything but values of semaphores,
+  // Does what `enqueue` enqueues, and returns when it is done. For the same `step` everything but values of semaphores,
   // which are `base` and something that stays the same, is as it was: then `enqueue` need not be called.
-  WaitResult run(uint64_t key, uint64_t base, const WaitLimits& limits, const std::function<void()>& enqueue);
+  WaitResult run(CapturedStep& step, uint64_t base, const WaitLimits& limits, const std::function<void()>& enqueue);
 
   // Of the last run, CLOCK_MONOTONIC.
   int64_t marked_ns(size_t number) const;

@@ -47,7 +47,8 @@ CudaDevice::CudaDevice(const EnginePlan& plan, const EngineOptions& options, con
 
   MemoryLayout measure;
   const Crossing measured(plan_, share_, measure);
-  MemoryLayout pinned(card_.pinned_memory(measure.bytes()));
+  crossing_memory_ = card_.pinned_memory(measure.bytes());
+  MemoryLayout pinned(crossing_memory_.get());
   crossing_ = std::make_unique<Crossing>(plan_, share_, pinned);
   if (share_.owned_layers > 0) {
     const TensorRef* factors = tensors_.rope_freqs;
@@ -62,7 +63,10 @@ CudaDevice::CudaDevice(const EnginePlan& plan, const EngineOptions& options, con
   }
 }
 
-CudaDevice::~CudaDevice() { card_.share(nullptr, 0); }
+CudaDevice::~CudaDevice() {
+  session_.reset();
+  card_.share(nullptr, 0);
+}
 
 // Positions that a slot held in an earlier arena are forgotten with its StepCheck: no row can attend to them.
 void CudaDevice::begin(Arena& arena) {
@@ -85,11 +89,11 @@ void CudaDevice::run(const Step& step) {
   });
   const StepExtent extent{step.rows, static_cast<unsigned>(wanting)};
   const uint64_t key = (uint64_t{extent.rows} << 32 | extent.logit_rows) << 1 | (step.observed ? 1 : 0);
-  CardTimer::Phases& phases = session.phases[key];
+  Alike& alike = session.alike[key];
   const WaitLimits limits{
       .deadline_ns = monotonic_ns() + kStepNs, .spin_ns = 0, .abort = &session.arena.abort_flag()};
-  const WaitResult result = card_.run(key, plan_.schedule.input_ready(step.number, 0), limits, [&] {
-    session.timer.begin(phases);
+  const WaitResult result = card_.run(alike.captured, plan_.schedule.input_ready(step.number, 0), limits, [&] {
+    session.timer.begin(alike.phases);
     enqueue(step, extent);
   });
   session.hand_over.check_aborted();
@@ -97,7 +101,7 @@ void CudaDevice::run(const Step& step) {
     throw Error(ErrorCode::timed_out, "the card did not end step " + std::to_string(step.number) + " within " +
                                           std::to_string(kStepNs / 1'000'000'000) + " s; restart this executor");
   }
-  session.timer.write(step, phases, crossing_->counts);
+  session.timer.write(step, alike.phases, crossing_->counts);
   if (share_.head) session.hand_over.signal_completed();
 }
 

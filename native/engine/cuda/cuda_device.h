@@ -46,13 +46,19 @@ class CudaDevice : public Device {
     Card& card_;
   };
 
+  // Steps that are enqueued alike.
+  struct Alike {
+    CapturedStep captured;
+    CardTimer::Phases phases;
+  };
+
   // What belongs to the arena at hand.
   struct Session {
     Arena& arena;
     CardHandOver hand_over;
     CardTimer timer;
     StepCheck check;
-    std::map<uint64_t, CardTimer::Phases> phases;  // by what run() is told
+    std::map<uint64_t, Alike> alike;
   };
 
   // Host memory that a step's data cross the bus from, and to.
@@ -86,6 +92,7 @@ class CudaDevice : public Device {
   std::unique_ptr<CardNeuronExchange> exchange_;
   CardCache cache_{};
   std::unique_ptr<CardStages> stages_;
+  PinnedMemory crossing_memory_;
   std::unique_ptr<Crossing> crossing_;
   std::vector<NeuronBytes> neuron_bytes_;  // by layer
   std::unique_ptr<Session> session_;
