@@ -65,6 +65,9 @@ class Card {
   void upload(const void* to, const std::byte* from, size_t bytes);
   void clear(void* memory, size_t bytes);
 
+  // Waits for what was launched into the stream outside of run().
+  void finish();
+
   // Enqueued.
   void copy_in(void* device, const void* pinned, size_t bytes);
   void copy_out(void* pinned, const void* device, size_t bytes);

@@ -92,6 +92,8 @@ void Card::clear(void* memory, size_t bytes) {
   check(cudaDeviceSynchronize(), "clear memory");
 }
 
+void Card::finish() { check(cudaStreamSynchronize(state_->stream), "end what it was given"); }
+
 void Card::copy_in(void* device, const void* pinned, size_t bytes) {
   check(cudaMemcpyAsync(device, pinned, bytes, cudaMemcpyHostToDevice, state_->stream), "take a step's rows");
 }

@@ -51,6 +51,7 @@ void Card::upload(const void* to, const std::byte* from, size_t bytes) {
 void Card::clear(void* memory, size_t bytes) {
   if (bytes > 0) std::memset(memory, 0, bytes);
 }
+void Card::finish() {}
 void Card::copy_in(void* device, const void* pinned, size_t bytes) { std::memcpy(device, pinned, bytes); }
 void Card::copy_out(void* pinned, const void* device, size_t bytes) { std::memcpy(pinned, device, bytes); }
 

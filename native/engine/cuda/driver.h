@@ -16,6 +16,7 @@ inline constexpr int kDevice = 0;
 
 inline void check(cudaError_t result, const char* what) {
   if (result == cudaSuccess) return;
+  cudaGetLastError();  // which would tell it again after the next launch
   const ErrorCode code = result == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory : ErrorCode::system;
   throw Error(code, std::string("the card failed to ") + what + ": " + cudaGetErrorString(result));
 }
