@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "../engine/active_set.h"
+#include "../engine/attention_chunks.h"
 #include "../engine/cuda/card_needs.h"
 #include "engine_recipes.h"
 
@@ -86,6 +87,21 @@ TEST(quantized_weights_anywhere_give_the_same_bits) {
 
 TEST(every_gating_gives_the_same_bits) {
   for_each_gating(recipe_of(WeightType::q4_0, true, false), check_placements);
+}
+
+// Attention is launched for as many positions as there are, in one kind of step after another.
+TEST(a_sequence_of_several_chunks_gives_the_same_bits) {
+  Recipe recipe = recipe_of(WeightType::f32, true, false);
+  recipe.context_length = 2 * kChunkPositions + 9;
+  const TinyModel model(recipe);
+  const auto tokens = test::some_tokens(model, recipe.context_length);
+  const Logits expected = EngineStack(model, model.schedule(), on_cpu()).run_sequence(tokens, 40);
+  EngineStack stack(model, whole_on_card(model), with_card());
+  CHECK(stack.run_sequence(tokens, 40) == expected);
+  // A slot that has few beside one that has many.
+  const Logits both = stack.run({{tokens[0], 0, 1, 1}, {tokens.back(), static_cast<int32_t>(tokens.size()) - 1, 0, 1}});
+  CHECK(both[0] == expected.front());
+  CHECK(both[1] == expected.back());
 }
 
 TEST(what_is_taken_is_what_was_said) {

@@ -16,6 +16,7 @@ void sleep_ns(long ns) {
 
 CapturedStep::CapturedStep() = default;
 CapturedStep::~CapturedStep() = default;
+size_t CapturedStep::operations() const { return state_ == nullptr ? 0 : state_->nodes; }
 
 CapturedStep::State::~State() {
   if (graph != nullptr) cudaGraphExecDestroy(graph);
@@ -32,7 +33,8 @@ void CapturedStep::State::capture(cudaStream_t stream, const std::function<void(
     throw;
   }
   check(cudaStreamEndCapture(stream, &captured), "capture a step");
-  const cudaError_t result = cudaGraphInstantiate(&graph, captured, 0);
+  cudaError_t result = cudaGraphGetNodes(captured, nullptr, &nodes);
+  if (result == cudaSuccess) result = cudaGraphInstantiate(&graph, captured, 0);
   cudaGraphDestroy(captured);
   check(result, "prepare a captured step");
 }

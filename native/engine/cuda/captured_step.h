@@ -9,6 +9,7 @@ namespace thermocline::cuda {
 
 struct CapturedStep::State {
   cudaGraphExec_t graph = nullptr;
+  size_t nodes = 0;
   std::vector<TimelineOperation> operations;
   std::vector<Semaphore*> raised, awaited;
 

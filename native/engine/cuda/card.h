@@ -29,6 +29,9 @@ class CapturedStep {
   CapturedStep(const CapturedStep&) = delete;
   CapturedStep& operator=(const CapturedStep&) = delete;
 
+  // What the driver keeps of it: kernels, copies, waits and the like.
+  size_t operations() const;
+
  private:
   friend class Card;
   struct State;

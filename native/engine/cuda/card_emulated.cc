@@ -12,6 +12,7 @@ namespace thermocline::cuda {
 struct CapturedStep::State {};
 CapturedStep::CapturedStep() = default;
 CapturedStep::~CapturedStep() = default;
+size_t CapturedStep::operations() const { return 0; }
 
 struct Card::State {
   std::vector<PinnedMemory> memory;

@@ -1,6 +1,7 @@
 // Everything that a card computes of a step, enqueued, with its memory laid out as scratch.
 #pragma once
 
+#include <compare>
 #include <span>
 
 #include "../rope.h"
@@ -15,6 +16,9 @@ namespace thermocline::cuda {
 // What is enqueued depends on this and on nothing else of a step: the rows themselves are in the card's memory.
 struct StepExtent {
   unsigned rows, logit_rows;
+  unsigned positions;  // that attention is launched for; 0 where this executor runs none
+
+  auto operator<=>(const StepExtent&) const = default;
 };
 
 class CardStages {

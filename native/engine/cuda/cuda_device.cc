@@ -14,6 +14,12 @@ namespace {
 // A card that nobody waits for is stuck: longer than any wait within its steps.
 constexpr int64_t kStepNs = 60'000'000'000;
 
+// Operations of captured steps that are kept. The driver takes memory of the card for each, some 10 KiB as NVIDIA's own
+// libraries reckon: together 160 MiB, of the 512 that are left to it and others. A layer has some 40, which makes 12
+// kinds of steps for a model of 32 layers, and 5 for one of 80. One that was thrown out is captured anew, in about the
+// time that its launches would take one by one.
+constexpr size_t kKeptOperations = 16'384;
+
 }  // namespace
 
 CudaDevice::Crossing::Crossing(const EnginePlan& plan, const Share& share, MemoryLayout& memory)
@@ -75,7 +81,8 @@ void CudaDevice::begin(Arena& arena) {
   card_.share(arena.memory(), arena.bytes());
   session_ = std::make_unique<Session>(Session{arena, CardHandOver(card_, arena, plan_.schedule, plan_.executor),
                                                CardTimer(card_, arena.ring(plan_.executor), plan_.executor),
-                                               StepCheck(plan_, arena.options().max_logit_rows), {}});
+                                               StepCheck(plan_, arena.options().max_logit_rows),
+                                               RecentlyUsed<std::pair<StepExtent, bool>, Alike>(kKeptOperations)});
 }
 
 void CudaDevice::run(const Step& step) {
@@ -84,12 +91,8 @@ void CudaDevice::run(const Step& step) {
   session.hand_over.begin(step.number);
   if (step.exchange != 0) apply(step);
   prepare(step);
-  const auto wanting = std::count_if(step.row, step.row + step.rows, [](const StepRow& row) {
-    return row.wants_logits != 0;
-  });
-  const StepExtent extent{step.rows, static_cast<unsigned>(wanting)};
-  const uint64_t key = (uint64_t{extent.rows} << 32 | extent.logit_rows) << 1 | (step.observed ? 1 : 0);
-  Alike& alike = session.alike[key];
+  const StepExtent extent = extent_of(step);
+  Alike& alike = session.alike[{extent, step.observed}];
   const WaitLimits limits{
       .deadline_ns = monotonic_ns() + kStepNs, .spin_ns = 0, .abort = &session.arena.abort_flag()};
   const WaitResult result = card_.run(alike.captured, plan_.schedule.input_ready(step.number, 0), limits, [&] {
@@ -103,6 +106,20 @@ void CudaDevice::run(const Step& step) {
   }
   session.timer.write(step, alike.phases, crossing_->counts);
   if (share_.head) session.hand_over.signal_completed();
+  session.alike.weigh(alike.captured.operations() + alike.phases.size());
+}
+
+StepExtent CudaDevice::extent_of(const Step& step) const {
+  StepExtent extent{step.rows, 0, 0};
+  int32_t deepest = 0;
+  for (uint32_t r = 0; r < step.rows; ++r) {
+    if (step.row[r].wants_logits != 0) ++extent.logit_rows;
+    deepest = std::max(deepest, step.row[r].position);
+  }
+  if (share_.owned_layers > 0) {
+    extent.positions = launched_positions(static_cast<unsigned>(deepest) + 1, plan_.context_length);
+  }
+  return extent;
 }
 
 void CudaDevice::apply(const Step& step) {

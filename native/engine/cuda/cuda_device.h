@@ -1,7 +1,7 @@
 // A Device on a card (card.h).
 #pragma once
 
-#include <map>
+#include <utility>
 
 #include "../engine.h"
 #include "../hand_over.h"
@@ -11,6 +11,7 @@
 #include "card_neuron_exchange.h"
 #include "card_stages.h"
 #include "card_timer.h"
+#include "recently_used.h"
 
 namespace thermocline::cuda {
 
@@ -58,7 +59,7 @@ class CudaDevice : public Device {
     CardHandOver hand_over;
     CardTimer timer;
     StepCheck check;
-    std::map<uint64_t, Alike> alike;
+    RecentlyUsed<std::pair<StepExtent, bool>, Alike> alike;  // by extent, and whether they are observed
   };
 
   // Host memory that a step's data cross the bus from, and to.
@@ -72,6 +73,7 @@ class CudaDevice : public Device {
     NeuronCounts* counts;  // [layers]
   };
 
+  StepExtent extent_of(const Step& step) const;
   void apply(const Step& step);
   void prepare(const Step& step);
   bool counts_anything() const { return share_.holds_neurons() || share_.owned_layers > 0; }
