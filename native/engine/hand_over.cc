@@ -36,7 +36,8 @@ void HandOver::await(uint32_t executor, uint64_t value, const char* what, uint32
                           .spin_ns = kSpinNs,
                           .abort = &arena_.abort_flag()};
   switch (wait(arena_.progress(executor), value, limits)) {
-    case WaitResult::reached: return;
+    // Whoever gives a step up lets those through who cannot be woken otherwise: then nothing was reached.
+    case WaitResult::reached: return check_aborted();
     case WaitResult::aborted: give_up();
     case WaitResult::timed_out:
       throw Error(ErrorCode::timed_out,

@@ -12,6 +12,10 @@ namespace {
 
 constexpr uint32_t kNowhere = UINT32_MAX;
 
+void check(const CancelFlag& cancel) {
+  if (cancel.load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "staging an exchange was cancelled");
+}
+
 // Where each of a layer's neurons is among this executor's; [ff].
 std::vector<uint32_t> slots_of(const std::vector<uint32_t>& numbers, size_t ff) {
   std::vector<uint32_t> slots(ff, kNowhere);
@@ -52,7 +56,7 @@ uint64_t NeuronExchange::stage(const Exchange& exchange, const CancelFlag& cance
   if (failure) std::rethrow_exception(failure);
   staged_ = std::move(staged);
   state_ = State::staged;
-  return staged_->buffer.size();
+  return staged_->bytes;
 }
 
 bool NeuronExchange::applied() const {
@@ -66,7 +70,7 @@ uint64_t NeuronExchange::apply(uint64_t number) {
     throw Error(ErrorCode::invalid_argument,
                 "the step applies exchange " + std::to_string(number) + ", which is not staged on this executor");
   }
-  write(staged_->rows, staged_->buffer.data());
+  write(staged_->rows);
   for (LayerNumbers& layer : staged_->layers) {
     std::swap(at_.share.layers[layer.layer].neurons, layer.numbers);
     renumber(layer.layer, layer.ascending);
@@ -74,37 +78,41 @@ uint64_t NeuronExchange::apply(uint64_t number) {
   thermocline::apply(staged_->exchange, at_.schedule);
   // What was staged is freed by who stages next, and not between two steps.
   state_ = State::applied;
-  return staged_->buffer.size();
+  return staged_->bytes;
 }
 
-NeuronExchange::Staged NeuronExchange::prepare(const Exchange& exchange, const CancelFlag& cancel) const {
+NeuronExchange::Staged NeuronExchange::prepare(const Exchange& exchange, const CancelFlag& cancel) {
   validate(exchange, at_.schedule, at_.tensors);
-  Staged staged{.exchange = exchange, .layers = {}, .rows = {}, .buffer = {}};
+  Staged staged{.exchange = exchange, .layers = {}, .rows = {}, .bytes = 0};
   for (const LayerExchange& pairs : exchange.layers) {
-    if (cancel.load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "staging an exchange was cancelled");
+    check(cancel);
     prepare_layer(pairs, staged);
+  }
+  std::byte* buffer = hold(staged.rows, staged.bytes);
+  for (const Row& row : staged.rows) {
+    check(cancel);
+    const TensorRef& tensor = tensor_of(row.layer, row.part);
+    stage_row(tensor, file_offset(tensor, row.neuron), buffer + row.buffer_offset);
   }
   return staged;
 }
 
+// Lists the rows that are to be copied; those that stay in the map's pages are read.
 void NeuronExchange::prepare_layer(const LayerExchange& pairs, Staged& staged) const {
   const uint32_t l = pairs.layer;
   const std::vector<uint8_t>& owner = at_.schedule.layers[l].neuron_owner;
   const bool copied = is_copied(l);
-  const LayerTensors& from = at_.tensors.layers[l];
   LayerNumbers layer{l, at_.share.layers[l].neurons, true};
   const std::vector<uint32_t> slots = slots_of(layer.numbers, owner.size());
-  const std::pair<Part, const TensorRef*> parts[] = {
-      {Part::gate, from.ffn_gate}, {Part::up, from.ffn_up}, {Part::down, from.ffn_down}};
   for_each_move(pairs, owner, at_.executor, [&](uint32_t out, uint32_t in) {
-    for (const auto& [part, tensor] : parts) {
-      const uint64_t offset = tensor->offset + uint64_t{in} * row_bytes(tensor->type, tensor->cols);
-      const size_t start = staged.buffer.size();
+    for (const Part part : {Part::gate, Part::up, Part::down}) {
+      const TensorRef& tensor = tensor_of(l, part);
       if (copied) {
-        staged.rows.push_back({l, part, slots[out], start});
-        staged.buffer.resize(start + staged_bytes(*tensor));
+        staged.rows.push_back({l, part, slots[out], in, staged.bytes});
+        staged.bytes += staged_bytes(tensor);
+      } else {
+        stage_row(tensor, file_offset(tensor, in), nullptr);
       }
-      stage_row(*tensor, offset, copied ? staged.buffer.data() + start : nullptr);
     }
   });
   for_each_move(pairs, owner, at_.executor, [&](uint32_t out, uint32_t in) { layer.numbers[slots[out]] = in; });
@@ -112,6 +120,15 @@ void NeuronExchange::prepare_layer(const LayerExchange& pairs, Staged& staged) c
   if (!copied) std::sort(layer.numbers.begin(), layer.numbers.end());
   layer.ascending = std::is_sorted(layer.numbers.begin(), layer.numbers.end());
   staged.layers.push_back(std::move(layer));
+}
+
+const TensorRef& NeuronExchange::tensor_of(uint32_t layer, Part part) const {
+  const LayerTensors& tensors = at_.tensors.layers[layer];
+  return part == Part::gate ? *tensors.ffn_gate : part == Part::up ? *tensors.ffn_up : *tensors.ffn_down;
+}
+
+uint64_t NeuronExchange::file_offset(const TensorRef& tensor, uint32_t neuron) const {
+  return tensor.offset + uint64_t{neuron} * row_bytes(tensor.type, tensor.cols);
 }
 
 }  // namespace thermocline

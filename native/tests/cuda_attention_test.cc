@@ -1,6 +1,7 @@
 // Attention on the card, emulated: the bits of the CPU's for every width of heads, sharing of keys and edge of a chunk.
 #include "../engine/cuda/attention.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "../engine/cuda/rope_and_store.h"
@@ -36,8 +37,18 @@ struct AttentionOnCard {
                          card_turns.data(), sizes.rope_dims, q.data(), k.data(), v.data());
     CardMemory<std::byte> scratch(
         cuda::attention_scratch_bytes(sizes.heads, sizes.head_dim, rows_at_a_time, sizes.context));
-    cuda::attention(nullptr, card, AttentionProblem::kLayer, sizes.heads, step_rows.data(), rows, sizes.context,
-                    q.data(), out.data(), {scratch.data(), rows_at_a_time});
+    // For as many positions as there are, and for all that could be.
+    const int32_t deepest = std::max_element(problem.rows.begin(), problem.rows.end(), [](const auto& a, const auto& b) {
+                              return a.position < b.position;
+                            })->position;
+    CardMemory<float> again(out.size());
+    const auto attend = [&](unsigned positions, float* to) {
+      cuda::attention(nullptr, card, AttentionProblem::kLayer, sizes.heads, step_rows.data(), rows, positions, q.data(),
+                      to, {scratch.data(), rows_at_a_time});
+    };
+    attend(sizes.context, again.data());
+    attend(cuda::launched_positions(static_cast<unsigned>(deepest) + 1, sizes.context), out.data());
+    CHECK(std::memcmp(out.data(), again.data(), out.size() * sizeof(float)) == 0);
   }
 };
 
@@ -66,6 +77,18 @@ TEST(every_edge_of_a_chunk) {
   const std::vector<int32_t> positions = {0, 1, 31, 32, 127, 128, 129, 255, 256, 257, 700};
   check(random, {2, 2, 64}, positions);
   check(random, {8, 1, 128}, {0, 127, 128, 700});
+}
+
+TEST(few_kinds_of_launches_serve_a_growing_sequence) {
+  constexpr unsigned kContext = 5 * kChunkPositions + 7;
+  std::vector<unsigned> kinds;
+  for (unsigned seen = 1; seen <= kContext; ++seen) {
+    const unsigned positions = cuda::launched_positions(seen, kContext);
+    CHECK(positions >= seen);
+    if (kinds.empty() || kinds.back() != positions) kinds.push_back(positions);
+  }
+  CHECK(kinds == (std::vector<unsigned>{kChunkPositions, 2 * kChunkPositions, 4 * kChunkPositions, kContext}));
+  CHECK_EQ(cuda::launched_positions(1, 5), 5u);
 }
 
 TEST(every_width_of_heads) {

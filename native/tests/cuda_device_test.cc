@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "../engine/active_set.h"
+#include "../engine/attention_chunks.h"
 #include "../engine/cuda/card_needs.h"
 #include "candidates.h"
 #include "engine_recipes.h"
@@ -111,6 +112,21 @@ TEST(every_gating_gives_the_same_bits) {
   for_each_gating(recipe_of(WeightType::q4_0, true, false), check_placements);
 }
 
+// Attention is launched for as many positions as there are, in one kind of step after another.
+TEST(a_sequence_of_several_chunks_gives_the_same_bits) {
+  Recipe recipe = recipe_of(WeightType::f32, true, false);
+  recipe.context_length = 2 * kChunkPositions + 9;
+  const TinyModel model(recipe);
+  const auto tokens = test::some_tokens(model, recipe.context_length);
+  const Logits expected = EngineStack(model, model.schedule(), on_cpu()).run_sequence(tokens, 40);
+  EngineStack stack(model, whole_on_card(model), with_card());
+  CHECK(stack.run_sequence(tokens, 40) == expected);
+  // A slot that has few beside one that has many.
+  const Logits both = stack.run({{tokens[0], 0, 1, 1}, {tokens.back(), static_cast<int32_t>(tokens.size()) - 1, 0, 1}});
+  CHECK(both[0] == expected.front());
+  CHECK(both[1] == expected.back());
+}
+
 TEST(what_is_taken_is_what_was_said) {
   const TinyModel model(recipe_of(WeightType::q4_0, true, true));
   EngineOptions options = test::engine_options();
@@ -200,26 +216,64 @@ TEST(observed_steps_count_what_the_cpus_count) {
   }
 }
 
-TEST(neurons_that_change_places_change_no_bit) {
-  const TinyModel model(recipe_of(WeightType::q4_0, true, true));
-  const auto tokens = test::some_tokens(model, 6);
-  const Schedule schedule = divided(model, 2, 0, false);
-  EngineStack stack(model, schedule, with_card());
-  const Logits expected = stack.run_sequence(tokens, 6);
-  Exchange exchange{1, {}};
-  for (uint32_t l = 0; l < schedule.layers.size(); ++l) {
+// Every `step`th pair of neighbours, which are never on the same of two executors.
+Exchange exchange_of(const TinyModel& model, uint64_t number, uint32_t step) {
+  Exchange exchange{number, {}};
+  for (uint32_t l = 0; l < model.recipe().shape.layers; ++l) {
     LayerExchange pairs{l, {}, {}};
-    for (uint32_t n = 0; n < 40; n += 4) {
+    for (uint32_t n = 0; n + 1 < model.recipe().shape.ff; n += 2 * step) {
       pairs.first.push_back(n);
       pairs.second.push_back(n + 1);
     }
     exchange.layers.push_back(pairs);
   }
-  stack.stage(exchange);
-  const Logits first = stack.run({{tokens[0], 0, 0, 1}}, 1);
-  CHECK(first.front() == expected.front());
+  return exchange;
+}
+
+void check_exchanges(const TinyModel& model) {
+  const auto tokens = test::some_tokens(model, 6);
+  EngineStack stack(model, divided(model, 2, 0, false), with_card());
+  const Logits expected = stack.run_sequence(tokens, 6);
+  // More rows than before, and fewer.
+  uint64_t number = 0;
+  for (const uint32_t step : {3, 1, 4}) {
+    stack.stage(exchange_of(model, ++number, step));
+    CHECK(!stack.device(0).exchanged());
+    const Logits first = stack.run({{tokens[0], 0, 0, 1}}, number);
+    CHECK(stack.device(0).exchanged());
+    if (first.front() != expected.front() || stack.run_sequence(tokens, 6) != expected) {
+      test::fail(__FILE__, __LINE__, describe(model), ": exchange ", number, " changed the logits");
+    }
+  }
+}
+
+TEST(neurons_that_change_places_change_no_bit) {
+  for (const WeightType type : test::types_of_every_path()) {
+    Recipe recipe = recipe_of(type, true, type == WeightType::q4_0);
+    // Rows of an odd number of pieces, and of more than a block of threads has threads.
+    if (type == WeightType::q8_0) recipe.shape.embd = 5 * kBlock;
+    if (type == WeightType::f16) recipe.shape.embd = 33 * kBlock;
+    check_exchanges(TinyModel(recipe));
+  }
+}
+
+// Rows of three types, each of its own length.
+TEST(rows_of_a_neuron_may_differ) {
+  Recipe recipe = recipe_of(WeightType::q8_0, true, true);
+  recipe.types = {{"ffn_gate", WeightType::f16}, {"ffn_up", WeightType::q4_0}, {"ffn_down", WeightType::bf16}};
+  check_exchanges(TinyModel(recipe));
+}
+
+// What one has staged for it in vain is forgotten with the next.
+TEST(an_exchange_may_take_anothers_place) {
+  const TinyModel model(recipe_of(WeightType::f32, true, false));
+  const auto tokens = test::some_tokens(model, 6);
+  EngineStack stack(model, divided(model, 2, 0, false), with_card());
+  const Logits expected = stack.run_sequence(tokens, 6);
+  stack.stage(exchange_of(model, 1, 1));
+  stack.stage(exchange_of(model, 2, 5));
+  CHECK(stack.run({{tokens[0], 0, 0, 1}}, 2).front() == expected.front());
   CHECK(stack.run_sequence(tokens, 6) == expected);
-  CHECK(stack.device(0).exchanged());
 }
 
 }  // namespace

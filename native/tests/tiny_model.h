@@ -31,6 +31,7 @@ struct Recipe {
   bool rope_factors = false;
   bool attention = true;                      // false: its output projection is 0, and only FFNs change the residual
   uint32_t predictor_rank = 0;                // 0: no predictor
+  uint32_t context_length = 48;
   uint32_t seed = 1;
 };
 
@@ -82,7 +83,7 @@ class TinyModel {
   // A plan for executor `executor` of `schedule`.
   EnginePlan plan(const Schedule& schedule, uint32_t executor) const {
     return {.model_path = path_, .model_bytes = file_.size(), .shape = recipe_.shape, .tensors = refs_,
-            .schedule = schedule, .executor = executor, .slots = 3, .context_length = 48, .max_rows = 40};
+            .schedule = schedule, .executor = executor, .slots = 3, .context_length = recipe_.context_length, .max_rows = 40};
   }
 
   // Everything on executor 0 of `executors`.

@@ -27,14 +27,20 @@ void CpuNeuronExchange::stage_row(const TensorRef& tensor, uint64_t offset, std:
   }
 }
 
-void CpuNeuronExchange::write(const std::vector<Row>& rows, const std::byte* buffer) {
+std::byte* CpuNeuronExchange::hold(const std::vector<Row>&, size_t bytes) {
+  std::vector<std::byte>().swap(buffer_);  // before there is another one
+  buffer_.resize(bytes);
+  return buffer_.data();
+}
+
+void CpuNeuronExchange::write(const std::vector<Row>& rows) {
   pool_.parallel_chunks(rows.size(), 1, [&](size_t begin, size_t end, uint32_t) {
     for (size_t i = begin; i < end; ++i) {
       const NeuronWeights& neurons = weights_.layers[rows[i].layer].neurons;
       const Matrix& matrix = rows[i].part == Part::gate ? neurons.gate
                              : rows[i].part == Part::up ? neurons.up
                                                         : neurons.down;
-      write_row(matrix, rows[i].slot, buffer + rows[i].buffer_offset);
+      write_row(matrix, rows[i].slot, buffer_.data() + rows[i].buffer_offset);
     }
   });
 }

@@ -16,12 +16,14 @@ class CpuNeuronExchange : public NeuronExchange {
   bool is_copied(uint32_t layer) const override { return weights_.layers[layer].neurons.compact; }
   size_t staged_bytes(const TensorRef& tensor) const override { return row_bytes(tensor.type, tensor.cols); }
   void stage_row(const TensorRef& tensor, uint64_t offset, std::byte* to) const override;
-  void write(const std::vector<Row>& rows, const std::byte* buffer) override;
+  std::byte* hold(const std::vector<Row>&, size_t bytes) override;
+  void write(const std::vector<Row>& rows) override;
   void renumber(uint32_t layer, bool ascending) override { weights_.layers[layer].neurons.ascending = ascending; }
 
  private:
   Weights& weights_;
   ThreadPool& pool_;
+  std::vector<std::byte> buffer_;
 };
 
 }  // namespace thermocline

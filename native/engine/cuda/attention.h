@@ -1,6 +1,8 @@
 // softmax(q · K) · V of a step's rows over the cache: the bits of cpu/causal_attention.h.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <string>
 
 #include "../../error.h"
@@ -37,8 +39,16 @@ inline void check_attention(unsigned head_dim, unsigned context_length) {
   }
 }
 
+// What attention is launched for where rows see `seen` positions: whole chunks, and a power of two of them unless the
+// context has fewer. A growing sequence then comes by a few launches, and the blocks that find nothing to do are at most
+// as many as the others.
+constexpr unsigned launched_positions(unsigned seen, unsigned context_length) {
+  return static_cast<unsigned>(
+      std::min<size_t>(std::bit_ceil(chunks_of(seen)) * kChunkPositions, context_length));
+}
+
 // q and out are [rows][heads][head_dim]; the rows' own keys and values are in the cache. Every row's position is below
-// `positions`. What is launched follows from `rows`, `positions` and the scratch alone, so that a graph of it serves
+// `positions`, which are no more than the scratch is for. What is launched follows from `rows`, `positions` and the scratch alone, so that a graph of it serves
 // every step of as many rows; positions and slots are read on the card. All memory is the card's, at multiples of 16.
 void attention(Stream stream, const CardCache& cache, unsigned layer, unsigned heads, const StepRow* step_rows,
                unsigned rows, unsigned positions, const float* q, float* out, const AttentionScratch& scratch);

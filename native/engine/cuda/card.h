@@ -14,6 +14,31 @@
 
 namespace thermocline::cuda {
 
+// Memory of the host that the bus reads at its full speed; kernels read and write it in place.
+struct FreePinned {
+  void operator()(std::byte* memory) const;
+};
+using PinnedMemory = std::unique_ptr<std::byte, FreePinned>;
+
+// What one Card::run() enqueued, so that the next one of this step need not. Empty at first. Refers to the memory that
+// was shared then; ends before its card.
+class CapturedStep {
+ public:
+  CapturedStep();
+  ~CapturedStep();
+  CapturedStep(const CapturedStep&) = delete;
+  CapturedStep& operator=(const CapturedStep&) = delete;
+
+  // What the driver keeps of it: kernels, copies, waits and the like.
+  size_t operations() const;
+
+  struct State;
+
+ private:
+  friend class Card;
+  std::unique_ptr<State> state_;
+};
+
 class Card {
  public:
   // Throws Error `unsupported` when there is none that this build can use, with what is missing.
@@ -25,10 +50,11 @@ class Card {
 
   Stream stream() const;
 
-  // Zeroed memory of the card, or of the host where the bus reads it at its full speed; lives as long as the card.
-  // nullptr for 0 bytes. Throws Error `out_of_memory`.
+  // Zeroed memory of the card, which lives as long as it does, or of the host. nullptr for 0 bytes; else at multiples of
+  // 256. Throws Error `out_of_memory`.
   std::byte* device_memory(uint64_t bytes);
-  std::byte* pinned_memory(uint64_t bytes);
+  // Any thread, while steps run.
+  PinnedMemory pinned_memory(uint64_t bytes);
 
   // Lets the card read and write host memory in place until the next call, or, with 0 bytes, none. Throws Error
   // `system`.
@@ -43,6 +69,9 @@ class Card {
   void upload(const void* to, const std::byte* from, size_t bytes);
   void clear(void* memory, size_t bytes);
 
+  // Waits for what was launched into the stream outside of run().
+  void finish();
+
   // Enqueued.
   void copy_in(void* device, const void* pinned, size_t bytes);
   void copy_out(void* pinned, const void* device, size_t bytes);
@@ -53,9 +82,14 @@ class Card {
   static constexpr size_t kMostMarks = 4096;
   void mark(size_t number);
 
-  // Does what `enqueue` enqueues, and returns when it is done. Of the same `key` everything but values of semaphores,
+  // Does what `enqueue` enqueues, and returns when it is done. For the same `step` everything but values of semaphores,
   // which are `base` and something that stays the same, is as it was: then `enqueue` need not be called.
-  WaitResult run(uint64_t key, uint64_t base, const WaitLimits& limits, const std::function<void()>& enqueue);
+  // `aborted` or `timed_out`: it may be under way still, and wait for others.
+  WaitResult run(CapturedStep& step, uint64_t base, const WaitLimits& limits, const std::function<void()>& enqueue);
+  // Ends what the last run() has left under way, by letting it through all its waits: who else waits for these must
+  // find the arena aborted. Throws Error `system` when the card does not come to an end; nothing can be done with it
+  // then, and its memory is left to the process's end.
+  void abandon(const CapturedStep& step);
 
   // Of the last run, CLOCK_MONOTONIC.
   int64_t marked_ns(size_t number) const;

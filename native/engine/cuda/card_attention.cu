@@ -18,7 +18,7 @@ void CardStages::attend(Stream stream, const CardLayerWeights& weights, const Ca
   multiply(stream, own.k, normed, 0, rows, k_, own.k.count);
   multiply(stream, own.v, normed, 0, rows, v_, own.v.count);
   rope_and_store(stream, cache, cache_layer, shape_.heads, row, rows, turns, shape_.rope_dims, q_, k_, v_);
-  attention(stream, cache, cache_layer, shape_.heads, row, rows, cache.positions, q_, attended_, attention_);
+  attention(stream, cache, cache_layer, shape_.heads, row, rows, extent.positions, q_, attended_, attention_);
   if (wants_blocks(own.output.type)) quantize(stream, attended_, rows, q_size, false, quantized_);
   multiply(stream, own.output, {attended_, quantized_, q_size}, 0, rows, projected_, embd);
   add(stream, projected_, rows * embd, residual);

@@ -1,4 +1,5 @@
 // A card that is this CPU: what is enqueued is done before the call returns.
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -8,27 +9,14 @@
 
 namespace thermocline::cuda {
 
-// Memory at an address that is a multiple of 256, as cudaMalloc() has it, with what lies behind it out of bounds for the
-// address sanitizer.
-struct FreeAligned {
-  void operator()(std::byte* memory) const { std::free(memory); }
-};
+struct CapturedStep::State {};
+CapturedStep::CapturedStep() = default;
+CapturedStep::~CapturedStep() = default;
+size_t CapturedStep::operations() const { return 0; }
 
 struct Card::State {
-  std::vector<std::unique_ptr<std::byte, FreeAligned>> memory;
+  std::vector<PinnedMemory> memory;
   int64_t marks[kMostMarks] = {};
-
-  std::byte* take(uint64_t bytes) {
-    constexpr size_t kAlignment = 256;
-    if (bytes == 0) return nullptr;
-    void* block = nullptr;
-    if (::posix_memalign(&block, kAlignment, bytes) != 0) {
-      throw Error(ErrorCode::out_of_memory, "the emulated card has no " + mib(bytes) + " left");
-    }
-    memory.emplace_back(static_cast<std::byte*>(block));
-    std::memset(block, 0, bytes);
-    return memory.back().get();
-  }
 };
 
 CardInfo Card::probe() {
@@ -40,8 +28,21 @@ Card::Card() : state_(std::make_unique<State>()) {}
 Card::~Card() = default;
 
 Stream Card::stream() const { return nullptr; }
-std::byte* Card::device_memory(uint64_t bytes) { return state_->take(bytes); }
-std::byte* Card::pinned_memory(uint64_t bytes) { return state_->take(bytes); }
+std::byte* Card::device_memory(uint64_t bytes) {
+  state_->memory.push_back(pinned_memory(bytes));
+  return state_->memory.back().get();
+}
+// At an address as cudaMalloc() has it, with what lies behind it out of bounds for the address sanitizer.
+PinnedMemory Card::pinned_memory(uint64_t bytes) {
+  constexpr size_t kAlignment = 256;
+  if (bytes == 0) return nullptr;
+  void* memory = nullptr;
+  if (::posix_memalign(&memory, kAlignment, bytes) != 0) {
+    throw Error(ErrorCode::out_of_memory, "the emulated card has no " + mib(bytes) + " left");
+  }
+  return PinnedMemory(static_cast<std::byte*>(std::memset(memory, 0, bytes)));
+}
+void FreePinned::operator()(std::byte* memory) const { std::free(memory); }
 void Card::share(std::byte*, uint64_t) {}
 uintptr_t Card::shared_offset() const { return 0; }
 
@@ -51,6 +52,7 @@ void Card::upload(const void* to, const std::byte* from, size_t bytes) {
 void Card::clear(void* memory, size_t bytes) {
   if (bytes > 0) std::memset(memory, 0, bytes);
 }
+void Card::finish() {}
 void Card::copy_in(void* device, const void* pinned, size_t bytes) { std::memcpy(device, pinned, bytes); }
 void Card::copy_out(void* pinned, const void* device, size_t bytes) { std::memcpy(pinned, device, bytes); }
 
@@ -61,9 +63,10 @@ WaitResult Card::await(Semaphore& semaphore, uint64_t value, const WaitLimits& l
 void Card::mark(size_t number) { state_->marks[number] = monotonic_ns(); }
 int64_t Card::marked_ns(size_t number) const { return state_->marks[number]; }
 
-WaitResult Card::run(uint64_t, uint64_t, const WaitLimits&, const std::function<void()>& enqueue) {
+WaitResult Card::run(CapturedStep&, uint64_t, const WaitLimits&, const std::function<void()>& enqueue) {
   enqueue();
   return WaitResult::reached;
 }
+void Card::abandon(const CapturedStep&) {}
 
 }  // namespace thermocline::cuda

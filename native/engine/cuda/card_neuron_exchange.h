@@ -7,6 +7,10 @@
 
 namespace thermocline::cuda {
 
+struct ScatteredCopy;
+
+// Rows wait in memory of the host that the card reads, beside the list of their places, so that one kernel takes them
+// there.
 class CardNeuronExchange : public NeuronExchange {
  public:
   // `weights` and `card` live as long as this does.
@@ -16,13 +20,18 @@ class CardNeuronExchange : public NeuronExchange {
  protected:
   bool is_copied(uint32_t) const override { return true; }
   size_t staged_bytes(const TensorRef& tensor) const override { return card_row_bytes(tensor.type, tensor.cols); }
+  std::byte* hold(const std::vector<Row>& rows, size_t bytes) override;
   void stage_row(const TensorRef& tensor, uint64_t offset, std::byte* to) const override;
-  void write(const std::vector<Row>& rows, const std::byte* buffer) override;
-  void renumber(uint32_t layer, bool ascending) override;
+  void write(const std::vector<Row>& rows) override;
+  void renumber(uint32_t, bool) override {}  // write() has done it
 
  private:
   const CardWeights& weights_;
   Card& card_;
+  PinnedMemory memory_;
+  uint64_t memory_bytes_ = 0;
+  ScatteredCopy* copies_ = nullptr;  // in memory_
+  unsigned count_ = 0;
 };
 
 }  // namespace thermocline::cuda

@@ -1,6 +1,7 @@
 // Everything that a card computes of a step, enqueued, with its memory laid out as scratch.
 #pragma once
 
+#include <compare>
 #include <span>
 
 #include "../rope.h"
@@ -19,8 +20,10 @@ struct StepExtent {
   unsigned logit_rows;      // that want all their logits
   unsigned candidate_rows;  // that want only the highest,
   unsigned candidates;      // at most so many
+  unsigned positions;       // that attention is launched for; 0 where this executor runs none
 
   unsigned wanting() const { return logit_rows + candidate_rows; }
+  auto operator<=>(const StepExtent&) const = default;
 };
 
 class CardStages {

@@ -15,31 +15,11 @@ namespace {
 // A card that nobody waits for is stuck: longer than any wait within its steps.
 constexpr int64_t kStepNs = 60'000'000'000;
 
-StepExtent extent_of(const Step& step) {
-  StepExtent extent{step.rows, 0, 0, 0};
-  for (uint32_t r = 0; r < step.rows; ++r) {
-    const StepRow& row = step.row[r];
-    if (row.wants_logits == 0) continue;
-    const auto candidates = static_cast<unsigned>(row.candidates);
-    if (candidates == 0) {
-      ++extent.logit_rows;
-    } else {
-      ++extent.candidate_rows;
-      // For few kinds of steps to differ in it.
-      extent.candidates = std::max(extent.candidates, std::bit_ceil(candidates));
-    }
-  }
-  return extent;
-}
-
-// Steps of the same key enqueue the same. Rows are below 2^17 (arena/layout.cc), candidates powers of two.
-uint64_t key_of(const StepExtent& extent, bool observed) {
-  uint64_t key = extent.rows;
-  key = key << 17 | extent.logit_rows;
-  key = key << 17 | extent.candidate_rows;
-  key = key << 4 | static_cast<uint64_t>(std::bit_width(extent.candidates));
-  return key << 1 | (observed ? 1 : 0);
-}
+// Operations of captured steps that are kept. The driver takes memory of the card for each, some 10 KiB as NVIDIA's own
+// libraries reckon: together 160 MiB, of the 512 that are left to it and others. A layer has some 40, which makes 12
+// kinds of steps for a model of 32 layers, and 5 for one of 80. One that was thrown out is captured anew, in about the
+// time that its launches would take one by one.
+constexpr size_t kKeptOperations = 16'384;
 
 }  // namespace
 
@@ -74,7 +54,8 @@ CudaDevice::CudaDevice(const EnginePlan& plan, const EngineOptions& options, con
 
   MemoryLayout measure;
   const Crossing measured(plan_, share_, measure);
-  MemoryLayout pinned(card_.pinned_memory(measure.bytes()));
+  crossing_memory_ = card_.pinned_memory(measure.bytes());
+  MemoryLayout pinned(crossing_memory_.get());
   crossing_ = std::make_unique<Crossing>(plan_, share_, pinned);
   if (share_.owned_layers > 0) {
     const TensorRef* factors = tensors_.rope_freqs;
@@ -89,7 +70,10 @@ CudaDevice::CudaDevice(const EnginePlan& plan, const EngineOptions& options, con
   }
 }
 
-CudaDevice::~CudaDevice() { card_.share(nullptr, 0); }
+CudaDevice::~CudaDevice() {
+  session_.reset();
+  card_.share(nullptr, 0);
+}
 
 // Positions that a slot held in an earlier arena are forgotten with its StepCheck: no row can attend to them.
 void CudaDevice::begin(Arena& arena) {
@@ -98,7 +82,8 @@ void CudaDevice::begin(Arena& arena) {
   card_.share(arena.memory(), arena.bytes());
   session_ = std::make_unique<Session>(Session{arena, CardHandOver(card_, arena, plan_.schedule, plan_.executor),
                                                CardTimer(card_, arena.ring(plan_.executor), plan_.executor),
-                                               StepCheck(plan_, arena.options().max_logit_rows), {}});
+                                               StepCheck(plan_, arena.options().max_logit_rows),
+                                               RecentlyUsed<std::pair<StepExtent, bool>, Alike>(kKeptOperations)});
 }
 
 void CudaDevice::run(const Step& step) {
@@ -108,21 +93,43 @@ void CudaDevice::run(const Step& step) {
   if (step.exchange != 0) apply(step);
   prepare(step);
   const StepExtent extent = extent_of(step);
-  const uint64_t key = key_of(extent, step.observed);
-  CardTimer::Phases& phases = session.phases[key];
+  Alike& alike = session.alike[{extent, step.observed}];
   const WaitLimits limits{
       .deadline_ns = monotonic_ns() + kStepNs, .spin_ns = 0, .abort = &session.arena.abort_flag()};
-  const WaitResult result = card_.run(key, plan_.schedule.input_ready(step.number, 0), limits, [&] {
-    session.timer.begin(phases);
+  const WaitResult result = card_.run(alike.captured, plan_.schedule.input_ready(step.number, 0), limits, [&] {
+    session.timer.begin(alike.phases);
     enqueue(step, extent);
   });
-  session.hand_over.check_aborted();
   if (result != WaitResult::reached) {
-    throw Error(ErrorCode::timed_out, "the card did not end step " + std::to_string(step.number) + " within " +
-                                          std::to_string(kStepNs / 1'000'000'000) + " s; restart this executor");
+    if (result == WaitResult::timed_out) {
+      session.arena.fail({static_cast<int32_t>(plan_.executor), ErrorCode::timed_out,
+                          "the card did not end step " + std::to_string(step.number) + " within " +
+                              std::to_string(kStepNs / 1'000'000'000) + " s; restart this executor"});
+    }
+    card_.abandon(alike.captured);
   }
-  session.timer.write(step, phases, crossing_->counts);
+  session.hand_over.check_aborted();
+  session.timer.write(step, alike.phases, crossing_->counts);
   if (share_.head) session.hand_over.signal_completed();
+  session.alike.weigh(alike.captured.operations() + alike.phases.size());
+}
+
+StepExtent CudaDevice::extent_of(const Step& step) const {
+  StepExtent extent{.rows = step.rows, .logit_rows = 0, .candidate_rows = 0, .candidates = 0, .positions = 0};
+  int32_t deepest = 0;
+  for (uint32_t r = 0; r < step.rows; ++r) {
+    const StepRow& row = step.row[r];
+    deepest = std::max(deepest, row.position);
+    if (row.wants_logits == 0 || !share_.head) continue;
+    const auto candidates = static_cast<unsigned>(row.candidates);
+    ++(candidates == 0 ? extent.logit_rows : extent.candidate_rows);
+    // A power of two, for few kinds of steps to differ in it.
+    if (candidates > 0) extent.candidates = std::max(extent.candidates, std::bit_ceil(candidates));
+  }
+  if (share_.owned_layers > 0) {
+    extent.positions = launched_positions(static_cast<unsigned>(deepest) + 1, plan_.context_length);
+  }
+  return extent;
 }
 
 void CudaDevice::apply(const Step& step) {
@@ -163,7 +170,7 @@ void CudaDevice::enqueue(const Step& step, const StepExtent& extent) {
   const size_t rows = extent.rows;
   CardTimer& timer = session_->timer;
   if (counts_anything()) CardStages::clear(card_.stream(), stages_->counts, plan_.shape.layers * sizeof(NeuronCounts));
-  if (share_.head && extent.wanting() > 0) {
+  if (extent.wanting() > 0) {
     card_.copy_in(stages_->wanting, crossing_->wanting, extent.wanting() * sizeof(uint32_t));
   }
   if (share_.owned_layers > 0) {

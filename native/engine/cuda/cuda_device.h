@@ -1,7 +1,7 @@
 // A Device on a card (card.h).
 #pragma once
 
-#include <map>
+#include <utility>
 
 #include "../engine.h"
 #include "../hand_over.h"
@@ -11,6 +11,7 @@
 #include "card_neuron_exchange.h"
 #include "card_stages.h"
 #include "card_timer.h"
+#include "recently_used.h"
 
 namespace thermocline::cuda {
 
@@ -46,13 +47,19 @@ class CudaDevice : public Device {
     Card& card_;
   };
 
+  // Steps that are enqueued alike.
+  struct Alike {
+    CapturedStep captured;
+    CardTimer::Phases phases;
+  };
+
   // What belongs to the arena at hand.
   struct Session {
     Arena& arena;
     CardHandOver hand_over;
     CardTimer timer;
     StepCheck check;
-    std::map<uint64_t, CardTimer::Phases> phases;  // by what run() is told
+    RecentlyUsed<std::pair<StepExtent, bool>, Alike> alike;  // by extent, and whether they are observed
   };
 
   // Host memory that a step's data cross the bus from, and to.
@@ -66,6 +73,7 @@ class CudaDevice : public Device {
     NeuronCounts* counts;  // [layers]
   };
 
+  StepExtent extent_of(const Step& step) const;
   void apply(const Step& step);
   void prepare(const Step& step);
   bool counts_anything() const { return share_.holds_neurons() || share_.owned_layers > 0; }
@@ -86,6 +94,7 @@ class CudaDevice : public Device {
   std::unique_ptr<CardNeuronExchange> exchange_;
   CardCache cache_{};
   std::unique_ptr<CardStages> stages_;
+  PinnedMemory crossing_memory_;
   std::unique_ptr<Crossing> crossing_;
   std::vector<NeuronBytes> neuron_bytes_;  // by layer
   std::unique_ptr<Session> session_;

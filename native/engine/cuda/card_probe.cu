@@ -1,0 +1,41 @@
+// What the driver says of its first card, and whether this build can use it.
+#include "card.h"
+#include "driver.h"
+
+namespace thermocline::cuda {
+namespace {
+
+constexpr int kLeastCompute = 75;  // what the kernels are compiled for: Turing and newer
+
+}  // namespace
+
+CardInfo Card::probe() {
+  int driver = 0, runtime = 0, count = 0;
+  check(cudaDriverGetVersion(&driver), "tell its driver's version");
+  check(cudaRuntimeGetVersion(&runtime), "tell the runtime's version");
+  if (driver == 0) throw Error(ErrorCode::unsupported, "there is no NVIDIA driver");
+  const cudaError_t result = cudaGetDeviceCount(&count);
+  if (result == cudaErrorInsufficientDriver) {
+    throw Error(ErrorCode::unsupported, "the NVIDIA driver is of CUDA " + std::to_string(driver / 1000) + "." +
+                                            std::to_string(driver % 1000 / 10) + ", and this build needs " +
+                                            std::to_string(runtime / 1000) + ": update the driver");
+  }
+  if (result != cudaSuccess || count == 0) {
+    throw Error(ErrorCode::unsupported, std::string("the NVIDIA driver offers no card: ") + cudaGetErrorString(result));
+  }
+  check(cudaSetDevice(kDevice), "be opened");
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, kDevice), "describe itself");
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "tell its free memory");
+  const int compute = 10 * properties.major + properties.minor;
+  if (compute < kLeastCompute) {
+    throw Error(ErrorCode::unsupported, std::string(properties.name) + " has compute capability " +
+                                            std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+                                            ", and 7.5 is the least that can be used");
+  }
+  return {properties.name, total, free, static_cast<uint32_t>(properties.major),
+          static_cast<uint32_t>(properties.minor), static_cast<uint32_t>(driver), static_cast<uint32_t>(runtime)};
+}
+
+}  // namespace thermocline::cuda
