@@ -9,8 +9,8 @@ export default defineConfig({
     // Engines and child processes hold native state: a process each, not a worker thread.
     pool: "forks",
     // Deadlines for machines far slower than the slowest we test on; no test waits for one to pass.
-    testTimeout: 60_000 * slowness,
-    hookTimeout: 60_000 * slowness,
+    testTimeout: 120_000 * slowness,
+    hookTimeout: 120_000 * slowness,
     teardownTimeout: 10_000,
   },
 });
