@@ -5,10 +5,8 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { bundledModelPath } from "../../coordinator/model/bundled.js";
 import { loadModel } from "../../coordinator/model/load-model.js";
 import { splitPlacement } from "../support/split-placement.js";
-import { type Role, Sandbox, whereCudaIsUnbuilt } from "./support/sandbox.js";
+import { END_MS, type Role, Sandbox, whereCudaIsUnbuilt } from "./support/sandbox.js";
 
-/** Longest time from a signal until nothing is left, as promised to users. */
-const END_MS = 2000;
 const PROMPT = "Once upon a time";
 
 let sandbox: Sandbox;

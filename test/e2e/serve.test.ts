@@ -7,6 +7,7 @@ import { ExecutorKind } from "../../proto/gen/thermocline/v1/inference_pb.js";
 import { TestClient } from "./support/client.js";
 import {
   type Command,
+  END_MS,
   logOf,
   type Role,
   Sandbox,
@@ -14,8 +15,6 @@ import {
   whereCudaIsUnbuilt,
 } from "./support/sandbox.js";
 
-/** Longest time from a signal until nothing is left, as promised to users. */
-const END_MS = 2000;
 const PROMPT = "Once upon a time";
 
 let sandbox: Sandbox;

@@ -30,6 +30,9 @@ export function whereCudaIsUnbuilt<T>(...cases: T[]): T[] {
 /** More than anything here takes on the slowest machine; a deadline, not an expectation. */
 export const PATIENCE_MS = TEST_DEVICE === "emulated" ? 400_000 : 40_000;
 
+/** Within which everything ends that is told to, or whose owner is gone; an emulated card's step cannot be cut short. */
+export const END_MS = TEST_DEVICE === "emulated" ? 60_000 : 2000;
+
 export type Role = "client" | "coordinator" | "gpu-executor" | "cpu-executor" | "other";
 
 export interface SandboxProcess {
