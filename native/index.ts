@@ -262,6 +262,8 @@ export interface CardInfo {
   memoryBytes: number;
   /** Of its memory, at present. */
   freeBytes: number;
+  /** At most, as its memory's clock and bus have it; 0 where they are not told. */
+  memoryBytesPerS: number;
   /** Compute capability. */
   computeMajor: number;
   computeMinor: number;

@@ -41,10 +41,12 @@ export function doctorCommand(): Command {
     });
 }
 
-function describeCard({ name, memoryBytes, freeBytes, computeMajor, computeMinor }: CardInfo): string {
+export function describeCard(card: CardInfo): string {
+  const { name, memoryBytes, freeBytes, memoryBytesPerS, computeMajor, computeMinor } = card;
+  const rate = memoryBytesPerS > 0 ? ` at ${(memoryBytesPerS / 1e9).toFixed(0)} GB/s` : "";
   return (
     `${name}, compute capability ${computeMajor}.${computeMinor}, ${formatBytes(freeBytes)} free of ` +
-    formatBytes(memoryBytes)
+    `${formatBytes(memoryBytes)}${rate}`
   );
 }
 

@@ -2,6 +2,7 @@
  * A machine as far as it can be known in a moment: what its memory gives, and what kernels usually make of that. For
  * more, `thermocline plan` measures the executors themselves.
  */
+import { findCard } from "../../native/find-card.js";
 import { machine as findMachine, measureBandwidth } from "../../native/index.js";
 import { MACHINE_FORMAT, type PlacementMachine } from "./machine.js";
 import type { PlacementExecutor } from "./schedule.js";
@@ -11,9 +12,11 @@ const MOST_BUFFER_BYTES = 128 * 1024 ** 2;
 const LEAST_BUFFER_BYTES = 1024 ** 2;
 const SECONDS = 0.03;
 
+/** Of what a card's memory could move at most, what a copy usually moves. */
+const CARD_REACHED = 0.8;
 /**
- * Taken for a card nobody measured, as a multiple of the CPU's memory: that of well-known cards beside desktops is 11 to
- * 18. The host device is planned for as the card it stands for, and not as the CPU's cores it really is: on those a
+ * Taken for a card of which nothing is known, as a multiple of the CPU's memory: that of well-known cards beside desktops
+ * is 11 to 18. The host device is planned for as the card it stands for, and not as the CPU's cores it really is: on those a
  * small model is best placed without it, and there would be nothing to see. `thermocline plan` measures what it is.
  */
 const CARD_FACTOR = 12;
@@ -21,10 +24,14 @@ const CARD_FACTOR = 12;
 const HOST_HAND_OVER_US = 2;
 const CARD_HAND_OVER_US = 20;
 
-/** @param modelBytes decides whether weights come from memory or from a cache */
+/**
+ * @param modelBytes decides whether weights come from memory or from a cache
+ * @param find looks for the card that a "cuda" device is
+ */
 export async function estimateMachine(
   executors: readonly PlacementExecutor[],
   modelBytes: number,
+  find: typeof findCard = findCard,
 ): Promise<PlacementMachine> {
   const { cpu, memoryBytes, availableMemoryBytes } = findMachine();
   const most = Math.min(MOST_BUFFER_BYTES, Math.floor(availableMemoryBytes / 8));
@@ -35,6 +42,8 @@ export async function estimateMachine(
   );
   const bytesPerS = await measureBandwidth(Math.max(threads, 1), bufferBytes, SECONDS);
   const gpu = executors.find(({ kind }) => kind === "gpu");
+  const found = gpu?.device === "cuda" ? await find("cuda") : null;
+  const told = found?.kind === "card" ? CARD_REACHED * found.card.memoryBytesPerS : 0;
   const handOverUs = gpu?.device === "host" ? HOST_HAND_OVER_US : CARD_HAND_OVER_US;
   const kernels: PlacementMachine["cpu"]["kernels"] = [
     { type: "any", stage: "neurons", share: 0.7 },
@@ -44,10 +53,12 @@ export async function estimateMachine(
     format: MACHINE_FORMAT,
     name: cpu,
     source: "estimated",
-    note: "the CPU's memory was measured, all else is assumed; `thermocline plan` measures it",
+    note:
+      `the CPU's memory was measured${told > 0 ? ", the card's is as its driver describes it" : ""}, all else is ` +
+      "assumed; `thermocline plan` measures it",
     gpu: {
       name: gpu?.device ?? "none",
-      bytesPerS: CARD_FACTOR * bytesPerS,
+      bytesPerS: told > 0 ? told : CARD_FACTOR * bytesPerS,
       kernels,
       startUs: 1,
       memoryBytes: gpu?.budgetBytes || memoryBytes,

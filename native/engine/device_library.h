@@ -13,10 +13,11 @@ namespace thermocline {
 struct CardInfo {
   std::string name;
   uint64_t memory_bytes;
-  uint64_t free_bytes;       // of memory, at present
+  uint64_t free_bytes;          // of memory, at present
+  uint64_t memory_bytes_per_s;  // at most, as its memory's clock and bus have it; 0 where they are not told
   uint32_t compute_major, compute_minor;
-  uint32_t driver_version;   // of CUDA, 1000 * major + 10 * minor
-  uint32_t runtime_version;  // likewise, of what the library was built with
+  uint32_t driver_version;      // of CUDA, 1000 * major + 10 * minor
+  uint32_t runtime_version;     // likewise, of what the library was built with
 };
 
 // What a library offers. Its functions throw Error.

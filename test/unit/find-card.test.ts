@@ -6,7 +6,10 @@ import { findCard } from "../../native/find-card.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
 
 const folder = temporaryFolder();
-const CARD = { name: "a card", memoryBytes: 8, freeBytes: 7, computeMajor: 8, computeMinor: 6 };
+const CARD = {
+  ...{ name: "a card", memoryBytes: 8, freeBytes: 7, memoryBytesPerS: 1.008e12 },
+  ...{ computeMajor: 8, computeMinor: 6 },
+};
 
 /** Looks with a probe that runs this. */
 async function foundBy(code: string) {

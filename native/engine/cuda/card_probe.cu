@@ -7,6 +7,21 @@ namespace {
 
 constexpr int kLeastCompute = 75;  // what the kernels are compiled for: Turing and newer
 
+// Of what some cards, parts of cards and their drivers do not tell, 0.
+int attribute(cudaDeviceAttr which) {
+  int value = 0;
+  if (cudaDeviceGetAttribute(&value, which, kDevice) == cudaSuccess) return value > 0 ? value : 0;
+  cudaGetLastError();  // which would tell it again after the next call
+  return 0;
+}
+
+// At either edge of its clock, memory moves as many bits as its bus is wide.
+uint64_t memory_bytes_per_s() {
+  const auto clock_khz = static_cast<uint64_t>(attribute(cudaDevAttrMemoryClockRate));
+  const auto bus_bits = static_cast<uint64_t>(attribute(cudaDevAttrGlobalMemoryBusWidth));
+  return 2 * 1000 * clock_khz * bus_bits / 8;
+}
+
 }  // namespace
 
 CardInfo Card::probe() {
@@ -34,8 +49,14 @@ CardInfo Card::probe() {
                                             std::to_string(properties.major) + "." + std::to_string(properties.minor) +
                                             ", and 7.5 is the least that can be used");
   }
-  return {properties.name, total, free, static_cast<uint32_t>(properties.major),
-          static_cast<uint32_t>(properties.minor), static_cast<uint32_t>(driver), static_cast<uint32_t>(runtime)};
+  return {properties.name,
+          total,
+          free,
+          memory_bytes_per_s(),
+          static_cast<uint32_t>(properties.major),
+          static_cast<uint32_t>(properties.minor),
+          static_cast<uint32_t>(driver),
+          static_cast<uint32_t>(runtime)};
 }
 
 }  // namespace thermocline::cuda
