@@ -43,6 +43,21 @@ TEST(products_are_the_cpus_bits_for_odd_values) {
   }
 }
 
+// The smallest product of all is -0, in every lane that has a column.
+TEST(products_that_are_minus_zero_are_the_cpus_bits) {
+  if (!fuses(fusing_kernels())) return;
+  for (const size_t cols : {1u, 15u, 16u, 17u, 32u, 40u, 130u}) {
+    Bytes row, x;
+    for (size_t c = 0; c < cols; ++c) {
+      append(row, -0x1p-14f);
+      append(x, 0x1p-149f);
+    }
+    check_products(WeightType::f32, {row, row, row}, {x, x}, cols, [](const cuda::CardMatrix& matrix, auto... rest) {
+      cuda::multiply(nullptr, matrix, rest...);
+    });
+  }
+}
+
 TEST(rows_on_the_card_take_hardly_more_than_in_the_file) {
   for (const WeightType type : kTypes) {
     CHECK(cuda::card_row_bytes(type, 4096) == row_bytes(type, 4096));
