@@ -1,5 +1,5 @@
-// How close the card's kernels come to its memory's bandwidth: products of one row of activations, and layers of
-// neurons. A plain program: prints a table, or with --json one JSON object a line; says what it is at on stderr.
+// How close the card's kernels come to its memory's bandwidth: products of one row of activations and of many, and
+// layers of neurons. A plain program: prints a table, or with --json one JSON object a line; says what it is at on stderr.
 #include <cstdio>
 #include <iostream>
 
@@ -17,6 +17,9 @@ struct Size {
   unsigned rows, cols;
 };
 constexpr Size kProducts[] = {{4096, 4096}, {4096, 11008}, {11008, 4096}, {8192, 28672}, {28672, 8192}};
+// Of activations, for one size.
+constexpr unsigned kManyRows[] = {9, 16, 64, 512};
+constexpr Size kManyRowsProduct = {11008, 4096};
 struct LayerSize {
   const char* name;
   unsigned embd, ff;
@@ -103,19 +106,20 @@ std::vector<Q8Activation> quantized(const std::vector<float>& x) {
   return blocks;
 }
 
-void measure_product(Machine& machine, WeightType type, const Size& size) {
+void measure_product(Machine& machine, WeightType type, const Size& size, unsigned rows) {
   CardSlab& slab = machine.slab;
   slab.clear();
   const size_t bytes = size.rows * cuda::card_row_bytes(type, size.cols);
   const size_t copies = copies_for(static_cast<double>(bytes), bytes, slab, machine.cache);
   const auto matrices = random_matrices(slab, machine.random, type, size.rows, size.cols, copies);
-  const std::vector<float> values = random_floats(machine.random, size.cols);
+  const std::vector<float> values = random_floats(machine.random, rows * size.cols);
   const cuda::CardInputs x{slab.put(values), slab.put(quantized(values)), size.cols};
-  float* y = slab.take<float>(size.rows);
+  float* y = slab.take<float>(rows * size.rows);
   const double us = machine.clock.microseconds(copies, [&](size_t i) {
-    cuda::multiply(machine.clock.stream(), matrices[i], x, 0, 1, y, size.rows);
+    cuda::multiply(machine.clock.stream(), matrices[i], x, 0, rows, y, size.rows);
   });
-  machine.report.add({"product, " + std::to_string(size.rows) + " x " + std::to_string(size.cols), name_of(type), us,
+  const std::string what = rows == 1 ? "product, " : "product of " + std::to_string(rows) + " rows, ";
+  machine.report.add({what + std::to_string(size.rows) + " x " + std::to_string(size.cols), name_of(type), us,
                       static_cast<double>(bytes)});
 }
 
@@ -229,7 +233,10 @@ int run(bool json) {
   Machine machine{slab, clock, report, static_cast<size_t>(properties.l2CacheSize)};
   for (const WeightType type : kTypes) {
     for (const Size& size : kProducts) {
-      try_to("a product", type, [&] { measure_product(machine, type, size); });
+      try_to("a product", type, [&] { measure_product(machine, type, size, 1); });
+    }
+    for (const unsigned rows : kManyRows) {
+      try_to("a product of many rows", type, [&] { measure_product(machine, type, kManyRowsProduct, rows); });
     }
     for (const LayerSize& size : kLayers) {
       for (const double share : kShares) {

@@ -52,6 +52,7 @@ struct Outcome {
   std::vector<float> strengths;
   std::vector<uint64_t> fired_set;
   uint32_t fired = 0;
+  uint32_t gates = 0, ups = 0;  // read by the card
   uint64_t bytes = 0;
 
   // All of them hold something before.
@@ -129,6 +130,8 @@ struct Layer {
     outcome.strengths = strengths.values();
     outcome.fired_set = fired_set.values();
     outcome.fired = counts.fired;
+    outcome.gates = counts.gates;
+    outcome.ups = counts.ups;
     const uint64_t down_bytes = of.down_by_neuron ? row_bytes(of.down, of.embd) * counts.downs
                                                   : of.embd * row_bytes(of.down, counts.downs);
     outcome.bytes = counts.gates * row_bytes(of.gate, of.embd) + counts.ups * row_bytes(of.up, of.embd) + down_bytes;
@@ -159,6 +162,11 @@ void check(Random& random, const Case& of, unsigned rows) {
          actual.out[i], " instead of ", expected.out[i]);
   }
   CHECK_EQ(actual.fired, expected.fired);
+  // A tile of so many reads all neurons once.
+  if (rows >= 2 * cuda::kMostRows && rows <= cuda::kManyRows) {
+    CHECK_EQ(actual.gates, layer.neurons);
+    CHECK_EQ(actual.ups, layer.neurons);
+  }
   // The CPU's tiles are larger.
   if (rows == cuda::most_rows_of_tile(rows)) CHECK_EQ(actual.bytes, expected.bytes);
   CHECK(actual.counts == expected.counts);
@@ -222,6 +230,25 @@ TEST(any_number_of_rows_gives_the_cpus_sums) {
         Case by_neuron = case_of(type, true, scattered(random, 45), kRules[rows % 4], choose);
         Case by_output = case_of(type, false, groups_of(type, 2), kRules[rows % 4], choose);
         by_neuron.embd = by_output.embd = 64;
+        check(random, by_neuron, rows);
+        check(random, by_output, rows);
+      }
+    }
+  }
+}
+
+// From some number on their gates and ups are those of all neurons; tiles have 64.
+TEST(many_rows_give_the_cpus_sums) {
+  Random random(8);
+  for (const unsigned rows : {9u, 15u, 16u, 64u, 65u, 74u}) {
+    for (const bool choose : {false, true}) {
+      for (const NeuronRule& rule : kRules) {
+        Case by_neuron = case_of(WeightType::q8_0, true, scattered(random, 45), rule, choose);
+        by_neuron.gate = WeightType::q4_0;
+        Case by_output = case_of(WeightType::f16, false, groups_of(WeightType::f16, 2), rule, choose);
+        by_output.up = WeightType::q8_0;
+        by_neuron.embd = by_output.embd = 64;
+        by_neuron.first_inputs = {1, NAN, INFINITY};
         check(random, by_neuron, rows);
         check(random, by_output, rows);
       }

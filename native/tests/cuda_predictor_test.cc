@@ -66,15 +66,16 @@ void check(Random& random, const Case& of, size_t rows, float threshold, float f
   CardMemory<std::byte> fc2_rows = card_rows(of.fc2, fc2.rows, of.rank);
   CardMemory<float> x(values);
   CardMemory<uint64_t> active(expected.size());
+  const auto most = static_cast<unsigned>(rows);  // of a step
   MemoryLayout measured;
-  cuda::Predictor(of.embd, of.ff, of.rank, measured);
+  cuda::Predictor(of.embd, of.ff, most, of.rank, measured);
   CardMemory<std::byte> memory(measured.bytes() + MemoryLayout::kAlignment);
   MemoryLayout scratch(reinterpret_cast<std::byte*>(
       cuda::round_up(reinterpret_cast<size_t>(memory.data()), MemoryLayout::kAlignment)));
   CardMemory<uint32_t> count(1, 5);
-  cuda::Predictor(of.embd, of.ff, of.rank, scratch)
+  cuda::Predictor(of.embd, of.ff, most, of.rank, scratch)
       .run(nullptr, {fc1_rows.data(), of.fc1, of.rank, of.embd}, {fc2_rows.data(), of.fc2, of.ff, of.rank}, threshold,
-           x.data(), static_cast<unsigned>(rows), active.data(), count.data());
+           x.data(), most, active.data(), count.data());
   CHECK(active.values() == expected);
   CHECK_EQ(count[0], 5 + expected_count);
   if (threshold == 0 && first == 0) CHECK(expected_count > 0 && expected_count < rows * of.ff);
@@ -94,7 +95,7 @@ TEST(active_sets_are_the_cpus_for_every_type) {
 
 TEST(active_sets_are_the_cpus_for_any_number_of_rows_and_neurons) {
   Random random(2);
-  for (const size_t rows : {1u, 2u, 3u, 8u, 9u, 33u}) {
+  for (const size_t rows : {1u, 2u, 3u, 8u, 9u, 33u, 64u, 65u, 130u}) {
     for (const uint32_t ff : {1u, 32u, 63u, 64u, 97u}) {
       check(random, {WeightType::q8_0, WeightType::q4_0, 32, 64, ff}, rows, ff < 32 ? -1e9f : 0);
     }

@@ -22,6 +22,10 @@ struct Visited {
   THERMOCLINE_DEVICE bool operator()(unsigned row, unsigned neuron) const {
     return active == nullptr || is_active(active + size_t{row} * stride, numbers[neuron]);
   }
+  // Of the rows from `first` on.
+  Visited from(unsigned first) const {
+    return {active == nullptr ? nullptr : active + size_t{first} * stride, stride, numbers};
+  }
 };
 
 // When a neuron fires, and what its hidden value is then. (Written so that a NaN fires and is seen.)
@@ -44,6 +48,12 @@ struct TileNeurons {
   uint32_t* nonzero;  // [rows][stride / 32] bit n: the hidden value is not 0
   uint32_t* fired;    // [rows][stride / 32]
   unsigned stride;
+
+  // The rows from `first` on.
+  TileNeurons from(unsigned first) const {
+    const size_t words = size_t{first} * (stride / kWarp);
+    return {hidden + words * kWarp, nonzero + words, fired + words, stride};
+  }
 
   THERMOCLINE_DEVICE const uint32_t* nonzero_of(unsigned row) const { return nonzero + size_t{row} * (stride / kWarp); }
   THERMOCLINE_DEVICE const uint32_t* fired_of(unsigned row) const { return fired + size_t{row} * (stride / kWarp); }

@@ -48,7 +48,7 @@ CardStages::CardStages(const EnginePlan& plan, const ModelTensors& tensors, cons
       logits_(scratch.take<float>(checked_product({selected_rows_, shape_.vocab}))),
       selection_(selected_rows_, shape_.vocab, scratch),
       attention_(attention_scratch(plan, share, scratch)),
-      predictor_(plan.shape.embd, plan.shape.ff, most_rank(tensors, share), scratch),
+      predictor_(plan.shape.embd, plan.shape.ff, plan.max_rows, most_rank(tensors, share), scratch),
       neurons_(plan.shape.embd, plan.max_rows, most_neurons(tensors, share, true), most_neurons(tensors, share, false),
                scratch) {
   const uint64_t rows = share.takes_part() ? plan.max_rows : 0;

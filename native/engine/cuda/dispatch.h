@@ -5,8 +5,12 @@
 
 namespace thermocline::cuda {
 
-// Rows of activations that one reading of the weights serves.
+// Rows of activations that a warp multiplies a row of weights with, which it reads once for them.
 inline constexpr unsigned kMostRows = 8;
+
+// Rows that are computed together where a step has that many: as many as a block of gemm() takes. What is kept of each
+// of them in between (a value a neuron) grows with it.
+inline constexpr unsigned kManyRows = 64;
 
 // Calls use.operator()<type>().
 template <class Use>
@@ -20,6 +24,14 @@ void for_type(WeightType type, const Use& use) {
     case WeightType::q4_k: return use.template operator()<WeightType::q4_k>();
     case WeightType::q5_k: return use.template operator()<WeightType::q5_k>();
     case WeightType::q6_k: return use.template operator()<WeightType::q6_k>();
+  }
+}
+
+// Divides rows into tiles of 64 and the rest; calls use(its first row, its rows).
+template <class Use>
+void for_many(unsigned rows, const Use& use) {
+  for (unsigned first = 0; first < rows; first += kManyRows) {
+    use(first, rows - first < kManyRows ? rows - first : kManyRows);
   }
 }
 

@@ -17,7 +17,7 @@ class NeuronOperator {
   // stored by neuron, and of those where it is stored by output.
   NeuronOperator(unsigned embd, unsigned rows, unsigned by_neuron, unsigned by_output, MemoryLayout& scratch) {
     const unsigned tile = most_rows_of_tile(rows);
-    const size_t neurons = size_t{tile} * whole_words(std::max(by_neuron, by_output));
+    const size_t neurons = size_t{std::min(rows, kManyRows)} * whole_words(std::max(by_neuron, by_output));
     gates_ = scratch.take<float>(neurons);
     hidden_ = scratch.take<float>(neurons);
     nonzero_ = scratch.take<uint32_t>(neurons / kWarp);
@@ -33,10 +33,11 @@ class NeuronOperator {
            const uint64_t* active, unsigned ff, const CardObserver* observer, double* out, NeuronCounts* counts) const;
 
  private:
-  float* gates_;             // [tile][neurons]
-  float* hidden_;            // [tile][neurons]
-  uint32_t* nonzero_;        // [tile][neurons / 32]
-  uint32_t* fired_;          // [tile][neurons / 32]
+  // Of at most kManyRows rows, and of tiles of at most kMostRows.
+  float* gates_;             // [many][neurons]
+  float* hidden_;            // [many][neurons]
+  uint32_t* nonzero_;        // [many][neurons / 32]
+  uint32_t* fired_;          // [many][neurons / 32]
   double* partial_;          // [segments][tile][embd]
   Q8Activation* quantized_;  // [tile][neurons / 32]
 };

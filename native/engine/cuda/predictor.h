@@ -13,12 +13,14 @@ namespace thermocline::cuda {
 
 class Predictor {
  public:
-  // Takes scratch for predictors of at most `rank` hidden values; none when it is 0.
-  Predictor(unsigned embd, unsigned ff, unsigned rank, MemoryLayout& scratch)
-      : hidden_(scratch.take<float>(size_t{kMostRows} * rank)),
-        logits_(scratch.take<float>(rank > 0 ? size_t{kMostRows} * ff : 0)),
-        quantized_(scratch.take<Q8Activation>(
-            rank > 0 ? kMostRows * std::max<size_t>(embd, rank) / kBlock : 0)) {}
+  // Takes scratch for steps of at most `rows` rows, and for predictors of at most `rank` hidden values; none when that
+  // is 0.
+  Predictor(unsigned embd, unsigned ff, unsigned rows, unsigned rank, MemoryLayout& scratch) {
+    const size_t tile = rank > 0 ? std::min(rows, kManyRows) : 0;
+    hidden_ = scratch.take<float>(tile * rank);
+    logits_ = scratch.take<float>(tile * ff);
+    quantized_ = scratch.take<Q8Activation>(tile * (std::max(embd, rank) / kBlock));
+  }
 
   // Sets `active` [rows][active_words(ff)] from x [rows][embd]: fc1 is [rank][embd], fc2 [ff][rank]. `count` on the card,
   // unless null, grows by the number of (row, neuron) pairs set.
@@ -26,9 +28,9 @@ class Predictor {
            uint64_t* active, uint32_t* count) const;
 
  private:
-  float* hidden_;            // [8][rank]
-  float* logits_;            // [8][ff]
-  Q8Activation* quantized_;  // [8][max(embd, rank) / 32]
+  float* hidden_;            // [tile][rank]
+  float* logits_;            // [tile][ff]
+  Q8Activation* quantized_;  // [tile][max(embd, rank) / 32]
 };
 
 }  // namespace thermocline::cuda

@@ -64,8 +64,9 @@ THERMOCLINE_DEVICE float float_at(const Piece& piece, unsigned index, WeightType
   return type == WeightType::f16 ? half_to_float(bits) : float_of(uint32_t{bits} << 16);
 }
 
-// The same for floats: sixteen lanes' sums of fused multiply-adds, halved four times (kernels.h). The warp's two halves
-// take a row of weights each: `row` is this half's. Lane 0 of a half has the results.
+// The same for floats: sixteen lanes' sums of fused multiply-adds, halved four times (kernels.h). A rest that does not
+// reach all lanes adds 0 in the others, which makes 0 of a -0 there. The warp's two halves take a row of weights each:
+// `row` is this half's. Lane 0 of a half has the results.
 template <WeightType Type, unsigned X>
 THERMOCLINE_DEVICE void float_product(const std::byte* row, unsigned cols, const float* x, unsigned x_stride,
                                       float* sums) {
@@ -73,11 +74,15 @@ THERMOCLINE_DEVICE void float_product(const std::byte* row, unsigned cols, const
   const unsigned lane = lane_index() % kFloatLanes;
   const Piece* pieces = reinterpret_cast<const Piece*>(row) + lane;
   for (unsigned j = 0; j < X; ++j) sums[j] = 0;
-  for (unsigned c = lane; c < cols; c += kInPiece * kFloatLanes, pieces += kFloatLanes) {
+  for (unsigned c = lane; c - lane < cols; c += kInPiece * kFloatLanes, pieces += kFloatLanes) {
     const Piece piece = read_once(pieces);
-    for (unsigned i = 0; i < kInPiece && c + i * kFloatLanes < cols; ++i) {
+    THERMOCLINE_UNROLL for (unsigned i = 0; i < kInPiece; ++i) {
+      const unsigned column = c + i * kFloatLanes;
+      if (column - lane >= cols) break;
       const float weight = float_at(piece, i, Type);
-      for (unsigned j = 0; j < X; ++j) sums[j] = fmaf(weight, x[j * x_stride + c + i * kFloatLanes], sums[j]);
+      THERMOCLINE_UNROLL for (unsigned j = 0; j < X; ++j) {
+        sums[j] = fmaf(weight, column < cols ? x[j * x_stride + column] : 0, sums[j]);
+      }
     }
   }
   for (unsigned half = kFloatLanes / 2; half > 0; half /= 2) {
