@@ -264,6 +264,8 @@ export interface CardInfo {
   freeBytes: number;
   /** At most, as its memory's clock and bus have it; 0 where they are not told. */
   memoryBytesPerS: number;
+  /** Whether its stream waits for other executors by itself; else kernels do, which spin. */
+  memoryOperations: boolean;
   /** Compute capability. */
   computeMajor: number;
   computeMinor: number;

@@ -42,11 +42,12 @@ export function doctorCommand(): Command {
 }
 
 export function describeCard(card: CardInfo): string {
-  const { name, memoryBytes, freeBytes, memoryBytesPerS, computeMajor, computeMinor } = card;
+  const { name, memoryBytes, freeBytes, memoryBytesPerS, memoryOperations, computeMajor, computeMinor } =
+    card;
   const rate = memoryBytesPerS > 0 ? ` at ${(memoryBytesPerS / 1e9).toFixed(0)} GB/s` : "";
   return (
     `${name}, compute capability ${computeMajor}.${computeMinor}, ${formatBytes(freeBytes)} free of ` +
-    `${formatBytes(memoryBytes)}${rate}`
+    `${formatBytes(memoryBytes)}${rate}${memoryOperations ? "" : ", waits for other executors by kernels that spin"}`
   );
 }
 

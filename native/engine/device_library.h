@@ -15,6 +15,7 @@ struct CardInfo {
   uint64_t memory_bytes;
   uint64_t free_bytes;          // of memory, at present
   uint64_t memory_bytes_per_s;  // at most, as its memory's clock and bus have it; 0 where they are not told
+  bool memory_operations;       // it waits for other executors by itself; else kernels do, which spin
   uint32_t compute_major, compute_minor;
   uint32_t driver_version;      // of CUDA, 1000 * major + 10 * minor
   uint32_t runtime_version;     // likewise, of what the library was built with

@@ -14,7 +14,7 @@ const NO_DRIVER = { controlDevice: false, library: false };
 const DRIVER = { controlDevice: true, library: true };
 const CARD: CardInfo = {
   ...{ name: "a card", memoryBytes: 8 * GIB, freeBytes: 7 * GIB, computeMajor: 8, computeMinor: 6 },
-  ...{ memoryBytesPerS: 1.008e12, driverVersion: 12_040, runtimeVersion: 12_040 },
+  ...{ memoryBytesPerS: 1.008e12, memoryOperations: true, driverVersion: 12_040, runtimeVersion: 12_040 },
 };
 const found = async (): Promise<FoundCard> => ({ kind: "card", card: CARD, library: "/lib.so" });
 const missing = async (): Promise<FoundCard> => ({ kind: "none", problem: "no card does" });

@@ -6,7 +6,13 @@ import type { FoundCard } from "../../native/find-card.js";
 import type { CardInfo } from "../../native/index.js";
 
 const CARD: CardInfo = {
-  ...{ name: "a card", memoryBytes: 24 * 1024 ** 3, freeBytes: 23 * 1024 ** 3, memoryBytesPerS: 1.008e12 },
+  ...{
+    name: "a card",
+    memoryBytes: 24 * 1024 ** 3,
+    freeBytes: 23 * 1024 ** 3,
+    memoryBytesPerS: 1.008e12,
+    memoryOperations: true,
+  },
   ...{ computeMajor: 8, computeMinor: 9, driverVersion: 12_040, runtimeVersion: 12_040 },
 };
 const CPU: PlacementExecutor = { kind: "cpu", device: "cpu", budgetBytes: 0, threads: 1 };

@@ -61,7 +61,7 @@ test("an engine that took other than it said is closed, and the books stay right
 
 const CARD: CardInfo = {
   ...{ name: "a card", memoryBytes: 8e9, freeBytes: 7e9, computeMajor: 8, computeMinor: 6 },
-  ...{ memoryBytesPerS: 1.008e12, driverVersion: 12_040, runtimeVersion: 12_040 },
+  ...{ memoryBytesPerS: 1.008e12, memoryOperations: true, driverVersion: 12_040, runtimeVersion: 12_040 },
 };
 const DRIVER = { controlDevice: true, library: true };
 const found = async (): Promise<FoundCard> => ({ kind: "card", card: CARD, library: "/lib.so" });

@@ -7,7 +7,7 @@ import { temporaryFolder } from "../support/temporary-folder.js";
 
 const folder = temporaryFolder();
 const CARD = {
-  ...{ name: "a card", memoryBytes: 8, freeBytes: 7, memoryBytesPerS: 1.008e12 },
+  ...{ name: "a card", memoryBytes: 8, freeBytes: 7, memoryBytesPerS: 1.008e12, memoryOperations: true },
   ...{ computeMajor: 8, computeMinor: 6 },
 };
 

@@ -1,6 +1,7 @@
 // What the driver says of its first card, and whether this build can use it.
 #include "card.h"
 #include "driver.h"
+#include "timeline_operations.h"
 
 namespace thermocline::cuda {
 namespace {
@@ -20,6 +21,19 @@ uint64_t memory_bytes_per_s() {
   const auto clock_khz = static_cast<uint64_t>(attribute(cudaDevAttrMemoryClockRate));
   const auto bus_bits = static_cast<uint64_t>(attribute(cudaDevAttrGlobalMemoryBusWidth));
   return 2 * 1000 * clock_khz * bus_bits / 8;
+}
+
+bool has_memory_operations() {
+  struct StreamOfTrial {
+    cudaStream_t stream = nullptr;
+    ~StreamOfTrial() {
+      if (stream != nullptr) cudaStreamDestroy(stream);
+    }
+  } trial;
+  check(cudaStreamCreateWithFlags(&trial.stream, cudaStreamNonBlocking), "make a stream");
+  void* memory = nullptr;
+  check(cudaHostAlloc(&memory, TimelineOperations::kPinnedBytes, cudaHostAllocMapped), "pin memory of the host");
+  return TimelineOperations(trial.stream, PinnedMemory(static_cast<std::byte*>(memory))).are_memory_operations();
 }
 
 }  // namespace
@@ -53,6 +67,7 @@ CardInfo Card::probe() {
           total,
           free,
           memory_bytes_per_s(),
+          has_memory_operations(),
           static_cast<uint32_t>(properties.major),
           static_cast<uint32_t>(properties.minor),
           static_cast<uint32_t>(driver),
