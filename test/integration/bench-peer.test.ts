@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import type { LlamaLogLevel } from "node-llama-cpp";
+import type { GgufFileInfo, Llama, LlamaLogLevel } from "node-llama-cpp";
 import { beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import type { NodeLlamaCpp } from "../../bench/llama-cpp-api.js";
@@ -31,7 +31,7 @@ beforeAll(async () => {
 });
 
 test("what is declared of node-llama-cpp is what it has", async () => {
-  const declared: NodeLlamaCpp<LlamaLogLevel> = await import("node-llama-cpp");
+  const declared: NodeLlamaCpp<LlamaLogLevel, GgufFileInfo, Llama> = await import("node-llama-cpp");
   expect(declared.getLlama).toBeTypeOf("function");
 });
 
@@ -43,7 +43,7 @@ test("goes on as llama.cpp does, and remembers nothing of the request before", a
   await llama.dispose();
   const { signal } = new AbortController();
   const peer = await Peer.open({
-    ...{ modelPath: model.path, threads: 2, contextLength: 64, signal },
+    ...{ modelPath: model.path, threads: 2, contextLength: 64, signal, gpuLayers: null },
     entry: join(DIST, "bench/llama-cpp-process.js"),
   });
   try {
