@@ -74,19 +74,23 @@ function replyTo(request: PeerRequest): Promise<PeerReply> {
 
 async function openLibrary(library: NodeLlamaCpp, gpu: false | "cuda", threads: number): Promise<LlamaCpp> {
   if (gpu !== false) onlyFirstCard();
-  const llama = await library.getLlama({
-    gpu,
-    build: "never",
-    skipDownload: true,
-    progressLogs: false,
+  const options = {
+    ...({ gpu, build: "never", skipDownload: true, progressLogs: false } as const),
     maxThreads: threads,
     // Whoever sets a budget leaves free what is to be left free.
     vramPadding: 0,
     // Its timings come as information.
     logLevel: library.LlamaLogLevel.info,
     logger: takeLog,
+  };
+  const llama = await library.getLlama(options).catch((error: unknown) => {
+    throw gpu === false
+      ? error
+      : new Error(
+          `its CUDA build does not start (${String(error)}): the driver must know CUDA 13, or CUDA 12 where its libraries are that one's`,
+        );
   });
-  if (llama.gpu !== gpu) throw new Error(`llama.cpp computes on ${llama.gpu || "the CPU"} and not on ${gpu}`);
+  if (llama.gpu !== gpu) throw new Error(`it computes on ${llama.gpu || "the CPU"} and not on ${gpu}`);
   return llama;
 }
 

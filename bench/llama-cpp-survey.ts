@@ -11,9 +11,9 @@ export function batchFor(contextLength: number): number {
 }
 
 /** Loads no weights; llama.cpp goes through what it would allocate for some numbers of layers. */
-export async function surveyCard(
-  library: Pick<NodeLlamaCpp, "GgufInsights" | "readGgufFileInfo">,
-  llama: LlamaCpp,
+export async function surveyCard<FileInfo, Library extends LlamaCpp>(
+  library: Pick<NodeLlamaCpp<unknown, FileInfo, Library>, "GgufInsights" | "readGgufFileInfo">,
+  llama: Library,
   { modelPath, contextLength, budgetBytes }: SurveyRequest,
 ): Promise<Surveyed> {
   const { free, total } = await llama.getVramState();

@@ -14,6 +14,7 @@ export const PEER_LAYERS = "layers on the card, llama.cpp";
  * Opens the context's peer for `work`, if there is one, and ends it afterwards.
  * @param positions it must hold
  * @param trial tells how many of its layers are best on a card, where we are on one; null keeps it on the CPU
+ * @param entry its program; another one only in tests
  * @returns what `work` does, and what the peer had of the card
  */
 export async function withPeer(
@@ -21,12 +22,13 @@ export async function withPeer(
   positions: number,
   trial: Trial | null,
   work: (peer: Peer | null) => Promise<Figure[]>,
+  entry = LLAMA_CPP_ENTRY,
 ): Promise<Figure[]> {
   const { peer, threads, remark, signal, devices, vramBudgetBytes, peerGpuLayers, progress } = context;
   if (peer === null) return work(null);
   const options: PeerProcess = {
     ...{ modelPath: peer.path, threads, contextLength: positions, signal },
-    entry: LLAMA_CPP_ENTRY,
+    entry,
   };
   if (trial === null || devices?.[0] !== "cuda" || vramBudgetBytes === null) {
     const opened = await Peer.open({ ...options, gpuLayers: null });
