@@ -21,6 +21,8 @@ export interface BenchmarkContext {
   threads: number;
   /** What is measured beside us; null measures us alone. */
   peer: PeerModel | null;
+  /** Its layers on a CUDA card; null looks for the fastest number within the budget. */
+  peerGpuLayers: number | null;
   /** Memory that so many threads can read in a second: the floor under a token's time. */
   readBytesPerS: number;
   /** Tells the person waiting what is going on. */

@@ -1,6 +1,7 @@
 /** Decoding one request: tokens a second, how close that comes to what memory allows, and where the time goes. */
 import { type Benchmark, type BenchmarkContext, type Figure, medianFigure } from "./benchmark.js";
 import type { Peer } from "./peer.js";
+import type { Trial } from "./peer-on-card.js";
 import { phaseFigures, type TokenTimes, tokenTimes } from "./phase-times.js";
 import {
   contendingDevices,
@@ -14,6 +15,9 @@ import { distribution } from "./statistics.js";
 import { type Contender, takeTurns } from "./turns.js";
 import { ownClockFigures, ratioFigure, withPeer } from "./versus.js";
 import { readFigures, type TokenWork, tokenWork, workFigures } from "./work.js";
+
+/** Enough to tell which number of the peer's layers on a card is the fastest. */
+const TRIAL_TOKENS = 16;
 
 /** One request's figures. */
 interface DecodeTurn {
@@ -30,12 +34,17 @@ export const decode: Benchmark = async (context) => {
   const options = devices.map((device) => stackOptions(context, device));
   return withStacks(options, async (stacks) => {
     const prompt = stacks[0]?.prompt ?? [];
-    return withPeer(context, prompt.length + tokens, async (peer) => {
+    const trial: Trial = {
+      prompt,
+      tokens: Math.min(tokens, TRIAL_TOKENS),
+      rate: ({ decodeTokensPerS }) => decodeTokensPerS,
+    };
+    return withPeer(context, prompt.length + tokens, trial, async (peer) => {
       const contenders: Contender<DecodeTurn>[] = stacks.map((stack) => () => ourTurn(stack, context));
       if (peer !== null) contenders.push(() => peerTurn(peer, prompt, tokens));
       const results = await takeTurns("decode", contenders, context);
       const ours = devices.flatMap((device, index) => ownFigures(device, results[index] ?? [], context));
-      return peer === null ? ours : [...ours, ...peerFigures(results, context)];
+      return peer === null ? ours : [...ours, ...peerFigures(results, peer, context)];
     });
   });
 };
@@ -72,12 +81,21 @@ function ownFigures(device: Device, turns: readonly DecodeTurn[], context: Bench
   ];
 }
 
-function peerFigures(results: readonly DecodeTurn[][], { peer, readBytesPerS }: BenchmarkContext): Figure[] {
+function peerFigures(
+  results: readonly DecodeTurn[][],
+  { gpu }: Peer,
+  { peer, readBytesPerS }: BenchmarkContext,
+): Figure[] {
   const [ours = [], theirs = []] = results.map((turns) => turns.map(({ tokensPerS }) => tokensPerS));
   const speed = distribution(theirs);
   return [
     medianFigure("decoding, llama.cpp", "tokens/s", speed),
-    ...readFigures("llama.cpp", peer?.bytesPerToken ?? Number.NaN, speed.median, readBytesPerS),
+    ...readFigures(
+      "llama.cpp",
+      peer?.bytesPerToken ?? Number.NaN,
+      speed.median,
+      gpu === null ? readBytesPerS : null,
+    ),
     ratioFigure("decoding", ours, theirs),
     ...ownClockFigures(
       "decoding",

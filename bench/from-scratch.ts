@@ -62,8 +62,8 @@ export async function peerOnce(
   tokens: number,
 ): Promise<Start> {
   const startMs = performance.now();
-  const contextLength = prompt.length + tokens;
-  const peer = await Peer.open({ modelPath: path, threads, contextLength, signal, entry: LLAMA_CPP_ENTRY });
+  const setup = { modelPath: path, threads, contextLength: prompt.length + tokens, gpuLayers: null };
+  const peer = await Peer.open({ ...setup, signal, entry: LLAMA_CPP_ENTRY });
   try {
     remark(`llama.cpp: ${peer.description}`);
     await peer.generate(prompt, 1);

@@ -8,10 +8,11 @@ import { coordinatorTime } from "./coordinator-time.js";
 import { decode } from "./decode.js";
 import { handOver } from "./hand-over.js";
 import { live } from "./live.js";
+import { requireCudaBuild } from "./llama-cpp-cuda.js";
 import { load } from "./load.js";
 import { describeMachine, readBytesPerS } from "./machine.js";
 import { neighbour } from "./neighbour.js";
-import { type BenchOptions, benchCommand, repeatingCommand } from "./options.js";
+import { type BenchOptions, benchCommand, isOnCard, repeatingCommand } from "./options.js";
 import { choosePeerModel } from "./peer-model.js";
 import { prefill } from "./prefill.js";
 import { createProgress } from "./progress.js";
@@ -37,6 +38,7 @@ const QUIET_LOAD = 0.5;
 async function bench(chosen: string, options: BenchOptions): Promise<void> {
   const { runs, tokens, promptTokens, model, predictor, json } = options;
   const modelPath = model ?? bundledModelPath();
+  if (isOnCard(options)) requireCudaBuild();
   const peer = options.peer === null ? null : await choosePeerModel(modelPath, options.peerModel);
   const threads = options.threads ?? allowedCpus().length;
   const progress = createProgress(process.stderr);
@@ -56,6 +58,7 @@ async function bench(chosen: string, options: BenchOptions): Promise<void> {
     vramBudgetBytes: options.vramBudget,
     threads,
     peer,
+    peerGpuLayers: options.peerGpuLayers,
     readBytesPerS: await readBytesPerS(machine, threads),
     progress: progress.show,
     remark: (text) => remarks.add(text),

@@ -14,7 +14,7 @@ export const neighbour: Benchmark = async (context) => {
   return withStacks([stackOptions(context, "off")], async ([stack]) => {
     if (stack === undefined) return [];
     const { prompt } = stack;
-    return withPeer(context, prompt.length + tokens, async (peer) => {
+    return withPeer(context, prompt.length + tokens, null, async (peer) => {
       const ours = async () =>
         (await stack.generate({ prompt, tokens, sampling: GREEDY, signal })).summary.decodeTokensPerS;
       const theirs = async () => (await peer?.generate(prompt, tokens))?.decodeTokensPerS ?? Number.NaN;

@@ -12,6 +12,7 @@ import type { Device } from "./stack-under-test.js";
 const MOST_RUNS = 10_000;
 const MOST_TOKENS = 2 ** 20;
 const MOST_THREADS = 1024;
+const MOST_LAYERS = 1024;
 
 /** "auto" is no device to compare. */
 const DEVICES = GPU_CHOICES.filter((choice) => choice !== "auto");
@@ -42,6 +43,7 @@ const schema = z.object({
     .default(null),
   peer: z.enum(["llama.cpp"]).nullable().default(null),
   peerModel: z.string().nullable().default(null),
+  peerGpuLayers: whole("--peer-gpu-layers", 0, MOST_LAYERS).nullable().default(null),
   json: z.boolean().default(false),
 });
 export type BenchOptions = z.infer<typeof schema>;
@@ -74,17 +76,35 @@ export function benchCommand(
       "--peer-model <file>",
       "the peer's GGUF, of the model's shape and type (default: the model itself)",
     )
+    .option(
+      "--peer-gpu-layers <n>",
+      "with --gpu cuda, the peer's layers on the card (default: the fastest number within the budget)",
+    )
     .option("--json", "prints the report as JSON")
     .action((benchmark: string, raw: unknown) => {
       const options = parseOptions(schema, raw);
-      if (options.peer !== null && (options.gpu?.length ?? 0) > 1) {
-        throw new ThermoclineError(
-          "INVALID_ARGUMENT",
-          "--peer is compared with one device; give --gpu one of them",
-        );
-      }
+      const problem = problemWithPeer(options);
+      if (problem !== null) throw new ThermoclineError("INVALID_ARGUMENT", problem);
       return run(benchmark, options);
     });
+}
+
+/** Whether the peer runs on a card as well. */
+export function isOnCard({ peer, gpu }: Pick<BenchOptions, "peer" | "gpu">): boolean {
+  return peer !== null && gpu?.[0] === "cuda";
+}
+
+function problemWithPeer(options: BenchOptions): string | null {
+  const { peer, gpu, vramBudget, peerGpuLayers } = options;
+  if (peer !== null && (gpu?.length ?? 0) > 1) {
+    return "--peer is compared with one device; give --gpu one of them";
+  }
+  if (isOnCard(options)) {
+    if (vramBudget !== null) return null;
+    return "--peer with --gpu cuda is compared within one budget for each; give --vram-budget, at most half of what the card has free";
+  }
+  if (peerGpuLayers === null) return null;
+  return `--peer-gpu-layers is ${peerGpuLayers} and nothing of the peer runs on a card; give --peer and --gpu cuda as well`;
 }
 
 /** The command that takes the same figures again. */
@@ -100,6 +120,7 @@ export function repeatingCommand(benchmark: string, options: BenchOptions): stri
     ["--vram-budget", options.vramBudget],
     ["--peer", options.peer],
     ["--peer-model", options.peerModel],
+    ["--peer-gpu-layers", options.peerGpuLayers],
   ];
   const flags = given.flatMap(([flag, value]) =>
     value === null ? [] : [`${flag} ${quoted(String(value))}`],

@@ -8,6 +8,7 @@ import {
   singleFigure,
 } from "./benchmark.js";
 import type { Peer } from "./peer.js";
+import type { Trial } from "./peer-on-card.js";
 import {
   contendingDevices,
   type Generation,
@@ -34,14 +35,20 @@ export const prefill: Benchmark = async (context) => {
   const { promptTokens } = context;
   const devices = contendingDevices(context);
   const options = devices.map((device) => stackOptions(context, device));
-  return withStacks(options, async (stacks) =>
-    withPeer(context, Math.max(...promptTokens) + 1, async (peer) => {
+  return withStacks(options, async (stacks) => {
+    const longest = Math.max(...promptTokens);
+    const trial: Trial = {
+      prompt: randomPrompt(longest, stacks[0]?.vocab ?? 0, 0),
+      tokens: 1,
+      rate: ({ prefillTokensPerS }) => prefillTokensPerS,
+    };
+    return withPeer(context, longest + 1, trial, async (peer) => {
       const rows = stacks[0]?.limits.maxRows ?? 0;
       const figures = [singleFigure("prompt tokens a step", "tokens", rows)];
       for (const length of promptTokens) figures.push(...(await prefillOf(length, stacks, peer, context)));
       return figures;
-    }),
-  );
+    });
+  });
 };
 
 async function prefillOf(

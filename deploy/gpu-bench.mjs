@@ -1,15 +1,18 @@
-// How fast a real card is: its kernels against its own copy bandwidth, then whole models in VRAM budgets of several cards.
+// How fast a real card is: its kernels against its own copy bandwidth, then whole models in VRAM budgets of several cards,
+// beside llama.cpp's CUDA build in the same budget where that is installed and the card holds both.
 //
 //   node deploy/gpu-bench.mjs [--kernels-only] [--models 7b,13b] [--budgets 8,11] [--sparsities 0,0.9] [--runs 3]
-//                             [--tokens 64] [--prompt-tokens 128] [--out FILE] [--folder DIR] [--allow-skip]
+//                             [--tokens 64] [--prompt-tokens 128] [--no-peer] [--out FILE] [--folder DIR] [--allow-skip]
 //
 // Every result is a line of JSON in --out (gpu-bench.jsonl) as soon as it is there; what --out already has is not
-// measured again. Models are made in --folder, one at a time, and removed. Budgets are in GiB.
-import { existsSync, mkdirSync, rmSync, statfsSync, statSync } from "node:fs";
+// measured again. Models are made in --folder and removed: at most two at a time, of which one is dense. Budgets are in
+// GiB.
+import { mkdirSync, rmSync, statfsSync, statSync } from "node:fs";
 import { totalmem } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { BUILD, buildForCards, openCard, ROOT, run, say } from "./gpu.mjs";
 import { benchOptions, budgetsWorthARun, MODELS } from "./gpu-options.mjs";
+import { benchArgs, holdsBoth, knownLayers, needsDense, runsOf } from "./gpu-plan.mjs";
 import { Results } from "./gpu-results.mjs";
 import { runScript, SetupError } from "./setup.mjs";
 
@@ -36,11 +39,9 @@ await runScript(async () => {
   const failed = [];
   await kernels(card, results, failed);
   if (!options.kernelsOnly && !interrupted) {
-    tellOfPeer();
+    const peer = options.peer && (await tellOfPeer());
     for (const model of options.models) {
-      for (const sparsity of options.sparsities) {
-        if (!interrupted) await measureModel(model, sparsity, card, options, results, failed);
-      }
+      if (!interrupted) await measureModel(model, peer, card, options, results, failed);
     }
   }
   say(`results: ${results.path}`);
@@ -75,74 +76,114 @@ async function kernels(card, results, failed) {
   }
 }
 
-function tellOfPeer() {
-  const installed = existsSync(join(ROOT, "node_modules/@node-llama-cpp/linux-x64-cuda"));
+/** @returns whether llama.cpp can be measured */
+async function tellOfPeer() {
+  const { whyNoCudaBuild } = await import(join(ROOT, "dist/bench/llama-cpp-cuda.js"));
+  const problem = whyNoCudaBuild();
   say(
-    `llama.cpp is not compared: ${installed ? "the benchmarks run its CPU build only, and not yet its CUDA build" : "its CUDA build (@node-llama-cpp/linux-x64-cuda) is not installed"}`,
+    problem === null
+      ? "llama.cpp's CUDA build is measured beside us, with the dense model of each shape"
+      : `llama.cpp is not compared: ${problem}`,
   );
+  return problem === null;
 }
 
-async function measureModel(name, sparsity, card, options, results, failed) {
-  const preset = MODELS[name];
-  const weights = (await weightsOf(preset)) * BYTES_A_WEIGHT;
+async function measureModel(name, installed, card, options, results, failed) {
+  const weights = (await weightsOf(MODELS[name])) * BYTES_A_WEIGHT;
   const { usableBytes } = await import(join(ROOT, "dist/coordinator/executors/choose-device.js"));
+  const usable = usableBytes(card);
   const all = options.budgets.map((gib) => gib * GIB);
-  const budgets = budgetsWorthARun(all, weights + BESIDE_WEIGHTS, usableBytes(card));
-  const runs = budgets
-    .flatMap((bytes) =>
-      ["decode", "prefill"].map((kind) => ({ kind, model: name, sparsity, budgetGiB: bytes / GIB })),
-    )
-    .filter((what) => !results.has(what));
+  const budgets = budgetsWorthARun(all, weights + BESIDE_WEIGHTS, usable);
   if (budgets.length === 0) say(`${name}: the card has too little memory for any of these budgets`);
-  if (runs.length === 0) return;
-
   const folder = resolve(options.folder);
   mkdirSync(folder, { recursive: true });
-  const reason = noRoom(weights, folder);
+  const peer = installed && hasRoomForPeer(name, weights, folder);
+  for (const bytes of peer ? budgets : []) {
+    if (!holdsBoth(bytes, usable))
+      say(
+        `${name}, ${bytes / GIB} GiB: llama.cpp is not compared, the card has no room for such a budget each`,
+      );
+  }
+  const { sparsities } = options;
+  const runs = runsOf({ model: name, sparsities, budgets, usable, peer }).filter(
+    (what) => !results.has(what),
+  );
+  const dense = join(folder, `gpu-bench-${name}-dense.gguf`);
+  let denseIsMade = false;
+  try {
+    for (const sparsity of sparsities) {
+      const here = runs.filter((what) => what.sparsity === sparsity);
+      if (here.length === 0 || interrupted) continue;
+      if (!denseIsMade && here.some(needsDense)) {
+        denseIsMade = await makeModel(dense, name, 0, weights, failed);
+        if (!denseIsMade) return;
+      }
+      await measureSparsity(sparsity, here, { name, weights, folder, dense }, options, results, failed);
+    }
+  } finally {
+    rmSync(dense, { force: true });
+  }
+}
+
+async function measureSparsity(sparsity, runs, { name, weights, folder, dense }, options, results, failed) {
+  const own = sparsity === 0 ? dense : join(folder, `gpu-bench-${name}.gguf`);
+  try {
+    if (sparsity !== 0 && !(await makeModel(own, name, sparsity, weights, failed))) return;
+    for (const what of runs) {
+      if (interrupted) return;
+      await measure(what, { own, dense }, options, results, failed);
+    }
+  } finally {
+    if (own !== dense) rmSync(own, { force: true });
+  }
+}
+
+/** Two models, on disk and in memory. */
+function hasRoomForPeer(name, weights, folder) {
+  const reason = noRoom(2 * weights, folder);
+  if (reason !== null) say(`${name}: llama.cpp is not compared: ${reason}`);
+  return reason === null;
+}
+
+/** @returns whether it is there */
+async function makeModel(path, name, sparsity, weights, failed) {
+  const reason = noRoom(weights, dirname(path));
   if (reason !== null) {
     say(`${name}, sparsity ${sparsity}, is left out: ${reason}`);
-    return;
+    return false;
   }
-  const path = join(folder, `gpu-bench-${name}.gguf`);
   const activity =
     sparsity === 0
       ? ["--activation", "silu"]
       : ["--sparsity", String(sparsity), "--predictor-rank", String(PREDICTOR_RANK)];
   say(`making ${path}, sparsity ${sparsity}`);
-  try {
-    const synth = ["synth", path, "--preset", preset, ...activity, "--no-measure", "--force"];
-    if ((await run(process.execPath, [join(ROOT, "dist/coordinator/main.js"), ...synth])) !== 0) {
-      if (!interrupted) failed.push(`making ${name} with sparsity ${sparsity}`);
-      return;
-    }
-    say(`made ${(statSync(path).size / GIB).toFixed(1)} GiB`);
-    for (const what of runs) {
-      if (interrupted) return;
-      await measure(what, path, options, results, failed);
-    }
-  } finally {
-    rmSync(path, { force: true });
+  const synth = ["synth", path, "--preset", MODELS[name], ...activity, "--no-measure", "--force"];
+  if ((await run(process.execPath, [join(ROOT, "dist/coordinator/main.js"), ...synth])) !== 0) {
+    if (!interrupted) failed.push(`making ${name} with sparsity ${sparsity}`);
+    return false;
   }
+  say(`made ${(statSync(path).size / GIB).toFixed(1)} GiB`);
+  return true;
 }
 
-async function measure(what, path, options, results, failed) {
-  const { kind, model, sparsity, budgetGiB } = what;
-  const name = `${kind}, ${model}, sparsity ${sparsity}, ${budgetGiB} GiB`;
+async function measure(what, paths, options, results, failed) {
+  const { kind, model, sparsity, budgetGiB, peer } = what;
+  const { PEER_LAYERS } = await import(join(ROOT, "dist/bench/versus.js"));
+  const name = `${kind}, ${model}, sparsity ${sparsity}, ${budgetGiB} GiB${peer === null ? "" : `, beside ${peer}`}`;
   say(name);
-  const json = await output(process.execPath, [
-    ...[join(ROOT, "dist/bench/main.js"), kind, "--gpu", "cuda", "--vram-budget", `${budgetGiB}GiB`],
-    ...["--model", path, "--runs", String(options.runs), "--tokens", String(options.tokens)],
-    ...["--prompt-tokens", options.promptTokens.join(","), "--json"],
-  ]);
+  const layers = knownLayers(results.lines, what, PEER_LAYERS);
+  const args = benchArgs(what, paths, layers, options);
+  const json = await output(process.execPath, [join(ROOT, "dist/bench/main.js"), ...args]);
   if (interrupted) return;
   if (json === null) {
-    failed.push(name);
+    failed.push(peer === null ? name : `${name} (--no-peer measures us alone)`);
     return;
   }
   const report = JSON.parse(json);
   results.add(what, report);
   for (const { name: figure, value, unit } of report.sections.flatMap(({ figures }) => figures)) {
-    if (unit === "tokens/s") process.stdout.write(`${name}: ${figure}: ${value.toFixed(2)} ${unit}\n`);
+    if (unit === "tokens/s" || unit === "×" || figure === PEER_LAYERS)
+      process.stdout.write(`${name}: ${figure}: ${value.toFixed(2)} ${unit}\n`);
   }
 }
 

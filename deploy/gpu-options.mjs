@@ -33,6 +33,7 @@ export function benchOptions(args) {
     ...Object.fromEntries(texts),
     "allow-skip": { type: "boolean", default: false },
     "kernels-only": { type: "boolean", default: false },
+    "no-peer": { type: "boolean", default: false },
   });
   const wholes = (name) => numbers(values, name, 1, 1e6, /^\d+$/);
   const whole = (name) => {
@@ -53,6 +54,8 @@ export function benchOptions(args) {
     folder: values.folder,
     allowSkip: values["allow-skip"],
     kernelsOnly: values["kernels-only"],
+    /** Whether llama.cpp is measured as well. */
+    peer: !values["no-peer"],
   };
 }
 

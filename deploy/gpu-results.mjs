@@ -7,31 +7,35 @@ export class Results {
   constructor(path, card) {
     this.path = path;
     this.card = card;
-    const lines = existsSync(path) ? readFileSync(path, "utf8").split("\n") : [];
-    // An interruption may have cut the last one.
-    this.known = new Set(lines.flatMap((line) => keyIn(line)));
+    const texts = existsSync(path) ? readFileSync(path, "utf8").split("\n") : [];
+    /** This card's. */
+    this.lines = texts.flatMap((text) => parsed(text)).filter((line) => line.card === card);
+    this.known = new Set(this.lines.map(keyOf));
   }
 
   has(what) {
     if (!this.known.has(keyOf({ ...what, card: this.card }))) return false;
-    say(`already in ${this.path}: ${Object.values(what).join(", ")}`);
+    const words = Object.values(what).filter((value) => value !== null);
+    say(`already in ${this.path}: ${words.join(", ")}`);
     return true;
   }
 
   add(what, result) {
     const line = { ...what, card: this.card, at: new Date().toISOString(), result };
     appendFileSync(this.path, `${JSON.stringify(line)}\n`);
+    this.lines.push(line);
     this.known.add(keyOf(line));
   }
 }
 
-function keyOf({ card, kind, model, sparsity, budgetGiB }) {
-  return JSON.stringify([card, kind, model, sparsity, budgetGiB]);
+function keyOf({ card, kind, model, sparsity, budgetGiB, peer = null }) {
+  return JSON.stringify([card, kind, model, sparsity, budgetGiB, peer]);
 }
 
-function keyIn(line) {
+/** Nothing of a line that an interruption has cut. */
+function parsed(text) {
   try {
-    return [keyOf(JSON.parse(line))];
+    return [JSON.parse(text)];
   } catch {
     return [];
   }

@@ -2,12 +2,14 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import type { LlamaLogLevel } from "node-llama-cpp";
+import type { GgufFileInfo, Llama, LlamaLogLevel } from "node-llama-cpp";
 import { beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import type { NodeLlamaCpp } from "../../bench/llama-cpp-api.js";
+import { surveyCard } from "../../bench/llama-cpp-survey.js";
 import { Peer } from "../../bench/peer.js";
 import type { Model } from "../../coordinator/model/model.js";
+import { bytesOf, WEIGHT_TYPES } from "../../coordinator/model/tensor-types.js";
 import { DIST } from "../support/executor-processes.js";
 import { LlamaCppSequence, openLlamaCpp } from "../support/llama-cpp.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
@@ -30,9 +32,34 @@ beforeAll(async () => {
   model = await writeTinyModel(path, options);
 });
 
+function declaredLibrary(): Promise<NodeLlamaCpp<LlamaLogLevel, GgufFileInfo, Llama>> {
+  return import("node-llama-cpp");
+}
+
 test("what is declared of node-llama-cpp is what it has", async () => {
-  const declared: NodeLlamaCpp<LlamaLogLevel> = await import("node-llama-cpp");
-  expect(declared.getLlama).toBeTypeOf("function");
+  expect((await declaredLibrary()).getLlama).toBeTypeOf("function");
+});
+
+test("llama.cpp's own estimates say how many layers a card's memory would hold", async () => {
+  const library = await declaredLibrary();
+  const llama = await openLlamaCpp();
+  try {
+    const request = { kind: "survey", modelPath: model.path, threads: 1, contextLength: 256 } as const;
+    const survey = (budgetBytes: number) => surveyCard(library, llama, { ...request, budgetBytes });
+    const { totalLayers, layerBytes, estimatedLayers } = await survey(0);
+    // The output is one as well.
+    expect([totalLayers, estimatedLayers]).toEqual([model.shape.layers + 1, 0]);
+    const weights = model.tensors
+      .filter(({ name }) => name.startsWith("blk."))
+      .reduce((sum, { type, rows, cols }) => sum + bytesOf(WEIGHT_TYPES[type], rows * cols), 0);
+    expect(layerBytes * model.shape.layers).toBeGreaterThanOrEqual(weights);
+    expect((await survey(1e9)).estimatedLayers).toBe(totalLayers);
+    const some = await survey(2 * layerBytes);
+    expect(some.estimatedLayers).toBeGreaterThan(0);
+    expect(some.estimatedLayers).toBeLessThan(totalLayers);
+  } finally {
+    await llama.dispose();
+  }
 });
 
 test("goes on as llama.cpp does, and remembers nothing of the request before", async () => {
@@ -43,7 +70,7 @@ test("goes on as llama.cpp does, and remembers nothing of the request before", a
   await llama.dispose();
   const { signal } = new AbortController();
   const peer = await Peer.open({
-    ...{ modelPath: model.path, threads: 2, contextLength: 64, signal },
+    ...{ modelPath: model.path, threads: 2, contextLength: 64, signal, gpuLayers: null },
     entry: join(DIST, "bench/llama-cpp-process.js"),
   });
   try {
@@ -55,6 +82,8 @@ test("goes on as llama.cpp does, and remembers nothing of the request before", a
       expect(own.decodeTokensPerS).toBeGreaterThan(decodeTokensPerS);
       expect(own.prefillTokensPerS).toBeGreaterThan(0);
     }
+    expect([peer.gpu, peer.peakVramBytes, await peer.release()]).toEqual([null, 0, 0]);
+    await expect(peer.generate(PROMPT, TOKENS)).rejects.toThrow("no model is loaded");
   } finally {
     await peer.close();
   }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type BenchOptions, benchCommand, repeatingCommand } from "../../bench/options.js";
+import { type BenchOptions, benchCommand, isOnCard, repeatingCommand } from "../../bench/options.js";
 import { contendingDevices, stackOptions } from "../../bench/stack-under-test.js";
 
 const NAMES = ["decode", "prefill"];
@@ -17,6 +17,7 @@ async function parse(args: readonly string[]): Promise<{ benchmark: string; opti
 test.each([
   [[]],
   [["decode", "--gpu", "off,cuda", "--vram-budget", "8GiB"]],
+  [["decode", "--gpu", "cuda", "--vram-budget", "8GiB", "--peer", "llama.cpp", "--peer-gpu-layers", "7"]],
   [["decode", "--runs", "5", "--tokens", "32", "--model", "a b.gguf", "--peer", "llama.cpp"]],
   [
     [
@@ -54,8 +55,28 @@ test("devices are a list, each once, of which one is compared with a peer", asyn
     await expect(parse(["decode", "--gpu", text])).rejects.toThrow(`--gpu is "${text}"; give each once`);
   }
   const beside = ["decode", "--peer", "llama.cpp", "--gpu"];
-  expect((await parse([...beside, "cuda"])).options.gpu).toEqual(["cuda"]);
+  expect((await parse([...beside, "host"])).options.gpu).toEqual(["host"]);
   await expect(parse([...beside, "off,cuda"])).rejects.toThrow("give --gpu one of them");
+});
+
+test("beside a peer a card's budget is for each, and only there the peer has layers on it", async () => {
+  const beside = ["decode", "--peer", "llama.cpp", "--gpu"];
+  await expect(parse([...beside, "cuda"])).rejects.toThrow("give --vram-budget, at most half");
+  const onCard = [...beside, "cuda", "--vram-budget", "8GiB"];
+  const { options } = await parse([...onCard, "--peer-gpu-layers", "20"]);
+  expect(options).toMatchObject({ gpu: ["cuda"], vramBudget: 8 * 1024 ** 3, peerGpuLayers: 20 });
+  expect(isOnCard(options)).toBe(true);
+  expect(isOnCard((await parse(["decode", "--peer", "llama.cpp"])).options)).toBe(false);
+  for (const args of [
+    ["decode", "--gpu", "cuda"],
+    [...beside, "host"],
+    ["decode", "--peer", "llama.cpp"],
+  ]) {
+    await expect(parse([...args, "--peer-gpu-layers", "20"])).rejects.toThrow(
+      "--peer-gpu-layers is 20 and nothing of the peer runs on a card",
+    );
+  }
+  await expect(parse([...onCard, "--peer-gpu-layers", "-1"])).rejects.toThrow("--peer-gpu-layers");
 });
 
 test("a budget for no card is none", () => {

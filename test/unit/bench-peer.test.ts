@@ -12,7 +12,7 @@ const ENTRY = fileURLToPath(new URL("../support/fake-peer.mjs", import.meta.url)
 const OWNER = fileURLToPath(new URL("../support/companion-owner.mjs", import.meta.url));
 
 function open(modelPath: string, signal = new AbortController().signal): Promise<Peer> {
-  return Peer.open({ modelPath, threads: 2, contextLength: 64, signal, entry: ENTRY });
+  return Peer.open({ modelPath, threads: 2, contextLength: 64, gpuLayers: null, signal, entry: ENTRY });
 }
 
 test("tells what it is, and makes rates of the peer's own times", async () => {

@@ -24,7 +24,9 @@ test("lists restrict what is measured", () => {
     sparsities: [0, 0.95],
     kernelsOnly: true,
     allowSkip: false,
+    peer: true,
   });
+  expect(options.benchOptions(["--no-peer"]).peer).toBe(false);
   expect(options.benchOptions([])).toMatchObject({ budgets: [8, 11, 16, 24], promptTokens: [128], runs: 3 });
   expect(options.testOptions(["--allow-skip"])).toEqual({ allowSkip: true, kernelsOnly: false });
 });
