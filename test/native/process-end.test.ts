@@ -20,7 +20,7 @@ function start(script: string, ...flags: string[]): ChildProcess {
     const options = ${JSON.stringify(SMALL)};
     const busy = () => {
       const arena = addon.arenaCreate(options);
-      const step = addon.arenaSubmit(arena, new Int32Array([1, 0, 0, 0]), false, 0);
+      const step = addon.arenaSubmit(arena, new Int32Array([1, 0, 0, 0, 0]), false, 0);
       addon.measureBandwidth(1, 1 << 22, 60);
       return addon.arenaWait(arena, step, 60000);
     };`;
@@ -74,7 +74,7 @@ test("a worker that is terminated with threads at work", async () => {
     const script = \`
       const addon = require(${JSON.stringify(ADDON_PATH)});
       const arena = addon.arenaCreate(\${JSON.stringify(options)});
-      const step = addon.arenaSubmit(arena, new Int32Array([1, 0, 0, 0]), false, 0);
+      const step = addon.arenaSubmit(arena, new Int32Array([1, 0, 0, 0, 0]), false, 0);
       addon.measureBandwidth(1, 1 << 22, 60);
       addon.arenaWait(arena, step, 60000);
       require("node:worker_threads").parentPort.postMessage("ready");\`;
@@ -88,7 +88,7 @@ test("a worker that is terminated with threads at work", async () => {
 test("a wait keeps the process alive, an idle arena does not", async () => {
   const child = start(`
     const arena = addon.arenaCreate(options);
-    const step = addon.arenaSubmit(arena, new Int32Array([1, 0, 0, 0]), false, 0);
+    const step = addon.arenaSubmit(arena, new Int32Array([1, 0, 0, 0, 0]), false, 0);
     addon.arenaWait(arena, step, 50).then((failure) => console.log(failure.code));`);
   expect(await line(child)).toBe("timed-out");
   expect(await status(child)).toEqual({ code: 0, signal: null });
@@ -117,7 +117,7 @@ test("a dropped arena's wait still ends as it would have", async () => {
     `
     const wait = (() => {
       const arena = addon.arenaCreate(options);
-      return addon.arenaWait(arena, addon.arenaSubmit(arena, new Int32Array([1, 0, 0, 0]), false, 0), 100);
+      return addon.arenaWait(arena, addon.arenaSubmit(arena, new Int32Array([1, 0, 0, 0, 0]), false, 0), 100);
     })();
     const collecting = setInterval(() => gc(), 5);
     wait.then((failure) => { console.log(failure.code); clearInterval(collecting); });`,
