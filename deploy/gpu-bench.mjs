@@ -10,7 +10,7 @@
 import { mkdirSync, rmSync, statfsSync, statSync } from "node:fs";
 import { totalmem } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { BUILD, buildForCards, openCard, ROOT, run, say } from "./gpu.mjs";
+import { BUILD, buildForCards, IS_PACKED, openCard, ROOT, run, say } from "./gpu.mjs";
 import { benchOptions, budgetsWorthARun, MODELS } from "./gpu-options.mjs";
 import { benchArgs, holdsBoth, knownLayers, needsDense, runsOf } from "./gpu-plan.mjs";
 import { Results } from "./gpu-results.mjs";
@@ -24,6 +24,9 @@ const BYTES_A_WEIGHT = 18 / 32;
 const BESIDE_WEIGHTS = 9 * GIB;
 /** Of this machine's memory, for weights; CPU executors copy theirs beside the file's pages. */
 const MEMORY_SHARE = 0.85;
+
+/** Where nothing can be installed. */
+const PEER_OF_ARCHIVE = ` (npm run pack:gpu -- --with-peer makes an archive of it, to be unpacked over this one)`;
 
 let interrupted = false;
 process.on("SIGINT", () => {
@@ -80,11 +83,9 @@ async function kernels(card, results, failed) {
 async function tellOfPeer() {
   const { whyNoCudaBuild } = await import(join(ROOT, "dist/bench/llama-cpp-cuda.js"));
   const problem = whyNoCudaBuild();
-  say(
-    problem === null
-      ? "llama.cpp's CUDA build is measured beside us, with the dense model of each shape"
-      : `llama.cpp is not compared: ${problem}`,
-  );
+  if (problem === null)
+    say("llama.cpp's CUDA build is measured beside us, with the dense model of each shape");
+  else say(`llama.cpp is not compared: ${problem}${IS_PACKED ? PEER_OF_ARCHIVE : ""}`);
   return problem === null;
 }
 
