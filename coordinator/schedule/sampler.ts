@@ -63,15 +63,10 @@ export class Sampler {
    * @throws ThermoclineError INTERNAL when they are no distribution (NaN, +infinity, or nothing above -infinity)
    */
   sample(given: Float32Array | Candidates): SampledToken {
-    if (!(given instanceof Float32Array)) {
-      if (this.wantsLogprobs) throw new Error("log-probabilities take all logits");
-      const id = this.chooseOf(given);
-      this.remember(id);
-      return { id, logprob: null, top: [] };
-    }
-    const id = this.choose(given);
+    const id = given instanceof Float32Array ? this.choose(given) : this.chooseOf(given);
     this.remember(id);
     if (!this.wantsLogprobs) return { id, logprob: null, top: [] };
+    if (!(given instanceof Float32Array)) throw new Error("log-probabilities take all logits");
     const softmax = new LogSoftmax(given);
     return {
       id,
@@ -127,7 +122,11 @@ export class Sampler {
     this.makeRoom(ranked.length);
     const count = Math.min(this.params.topK, ranked.length);
     for (const [place, { id, logit }] of ranked.slice(0, count).entries()) this.keep(place, id, logit);
-    return this.draw(this.keepByMass(count, best.logit), best.id, best.logit);
+    return this.draw(
+      this.keepByMass(count, this.keptLogits.subarray(0, count), best.logit),
+      best.id,
+      best.logit,
+    );
   }
 
   private makeRoom(tokens: number): void {
@@ -171,36 +170,35 @@ export class Sampler {
       return logits.length;
     }
     this.heap.fill(logits);
-    if (topK > 0 && topK < logits.length) {
-      for (let place = 0; place < topK; place++) this.keepNext(place, logits);
-      return this.keepByMass(topK, max);
-    }
-    let total = 0;
-    for (const logit of logits) total += Math.exp(logit - max);
-    let mass = 0;
-    for (let place = 0; place < logits.length; place++) {
-      this.keepNext(place, logits);
-      mass += Math.exp(at(this.keptLogits, place) - max);
-      if (mass >= topP * total) return place + 1;
-    }
-    return logits.length;
+    const keepNext = (place: number) => {
+      const id = this.heap.pop();
+      this.keep(place, id, at(logits, id));
+    };
+    if (topK === 0 || topK >= logits.length) return this.keepByMass(logits.length, logits, max, keepNext);
+    for (let place = 0; place < topK; place++) keepNext(place);
+    return this.keepByMass(topK, this.keptLogits.subarray(0, topK), max);
   }
 
-  private keepNext(place: number, logits: Float32Array): void {
-    const id = this.heap.pop();
-    this.keep(place, id, at(logits, id));
-  }
-
-  /** Top-p of the `count` most likely tokens, which are kept in their order. @returns how many stay */
-  private keepByMass(count: number, max: number): number {
+  /**
+   * Top-p of the `count` most likely tokens.
+   * @param among their logits, in any order
+   * @param keepNext keeps the token of a place, where that is not done yet
+   * @returns how many are kept
+   */
+  private keepByMass(
+    count: number,
+    among: Float32Array,
+    max: number,
+    keepNext?: (place: number) => void,
+  ): number {
     const { topP } = this.params;
     if (topP >= 1) return count;
-    const { keptLogits } = this;
     let total = 0;
-    for (let place = 0; place < count; place++) total += Math.exp(at(keptLogits, place) - max);
+    for (const logit of among) total += Math.exp(logit - max);
     let mass = 0;
     for (let place = 0; place < count; place++) {
-      mass += Math.exp(at(keptLogits, place) - max);
+      keepNext?.(place);
+      mass += Math.exp(at(this.keptLogits, place) - max);
       if (mass >= topP * total) return place + 1;
     }
     return count;

@@ -40,6 +40,9 @@ struct StepRow {
   int32_t slot;
   int32_t wants_logits;    // 0 or 1
   int32_t candidates = 0;  // of them only so many of the highest; 0: all
+
+  bool wants_all() const { return wants_logits != 0 && candidates == 0; }
+  bool wants_some() const { return wants_logits != 0 && candidates != 0; }
 };
 
 // A token that may be next.

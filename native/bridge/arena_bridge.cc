@@ -127,7 +127,7 @@ WantingRow wanting_row(Arena& arena, const Argument& index, bool all) {
   uint64_t rows = 0;
   for (uint32_t r = 0; r < step.rows; ++r) {
     const StepRow& row = step.row[r];
-    if (row.wants_logits == 0 || (row.candidates == 0) != all) continue;
+    if (!(all ? row.wants_all() : row.wants_some())) continue;
     if (rows++ == wanted) return {wanted, static_cast<uint32_t>(row.candidates)};
   }
   throw Error(ErrorCode::invalid_argument,

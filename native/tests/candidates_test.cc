@@ -4,6 +4,7 @@
 #include "../engine/candidate_order.h"
 #include "../engine/cpu/candidates.h"
 #include "engine_stack.h"
+#include "scratch.h"
 
 namespace thermocline {
 namespace {
@@ -24,18 +25,13 @@ TEST(keys_keep_tokens_and_logits) {
 TEST(the_highest_logits_are_found_in_order) {
   for (const uint32_t threads : {1u, 2u, 3u}) {
     ThreadPool pool(threads, {});
-    MemoryLayout measure;
-    Candidates(threads, measure);
-    std::vector<std::byte> memory(measure.bytes() + MemoryLayout::kAlignment);
-    const auto address = reinterpret_cast<uintptr_t>(memory.data());
-    MemoryLayout scratch(memory.data() + (MemoryLayout::kAlignment - address % MemoryLayout::kAlignment));
-    Candidates candidates(threads, scratch);
+    WithScratch<Candidates> candidates(threads);
     uint32_t seed = 0;
     for (const size_t vocab : {1, 2, 50, 127, 1000, 5000}) {
       for (const uint32_t count : {1u, 2u, 64u, 128u}) {
         const std::vector<float> logits = awkward_logits(vocab, ++seed);
         std::vector<Candidate> found(kMostCandidates, {-1, 0});
-        candidates.select({pool, best_kernels()}, logits.data(), vocab, count, found.data());
+        candidates->select({pool, best_kernels()}, logits.data(), vocab, count, found.data());
         check_candidates(found.data(), logits, count);
         if (count < kMostCandidates) CHECK_EQ(found[count].token, -1);
       }

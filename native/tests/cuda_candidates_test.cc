@@ -3,6 +3,7 @@
 
 #include "candidates.h"
 #include "card.h"
+#include "scratch.h"
 
 namespace thermocline {
 namespace {
@@ -12,12 +13,7 @@ using namespace test;
 constexpr unsigned kRows = 3;
 
 void check(unsigned vocab, unsigned most, uint32_t seed) {
-  MemoryLayout measure;
-  cuda::CandidateSelection(kRows, vocab, measure);
-  CardMemory<std::byte> memory(measure.bytes() + MemoryLayout::kAlignment);
-  const auto address = reinterpret_cast<uintptr_t>(memory.data());
-  MemoryLayout scratch(memory.data() + (MemoryLayout::kAlignment - address % MemoryLayout::kAlignment));
-  const cuda::CandidateSelection selection(kRows, vocab, scratch);
+  WithScratch<cuda::CandidateSelection, CardMemory<std::byte>> selection(kRows, vocab);
   std::vector<float> all;
   std::vector<std::vector<float>> rows;
   for (unsigned r = 0; r < kRows; ++r) {
@@ -26,7 +22,7 @@ void check(unsigned vocab, unsigned most, uint32_t seed) {
   }
   const CardMemory<float> logits(all);
   CardMemory<Candidate> found(size_t{kRows} * kMostCandidates, {-1, 0});
-  selection.select(nullptr, logits.data(), vocab, kRows, most, found.data());
+  selection->select(nullptr, logits.data(), vocab, kRows, most, found.data());
   for (unsigned r = 0; r < kRows; ++r) {
     check_candidates(found.data() + size_t{r} * kMostCandidates, rows[r], most);
     if (most < kMostCandidates) CHECK_EQ(found[size_t{r} * kMostCandidates + most].token, -1);

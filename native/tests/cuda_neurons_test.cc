@@ -8,6 +8,7 @@
 #include "../engine/cpu/budgeted_memory.h"
 #include "../engine/cpu/neuron_operator.h"
 #include "card.h"
+#include "scratch.h"
 
 namespace thermocline {
 namespace {
@@ -105,12 +106,7 @@ struct Layer {
     CardMemory<Q8Activation> quantized(values.size() / kBlock);
     if (of.embd % kBlock == 0) best_kernels().quantize(values.data(), quantized.data(), values.size());
     const unsigned by_neuron = of.down_by_neuron ? neurons : 0, by_output = neurons - by_neuron;
-    MemoryLayout measured;
-    cuda::NeuronOperator(of.embd, rows, by_neuron, by_output, measured);
-    CardMemory<std::byte> memory(measured.bytes() + MemoryLayout::kAlignment);
-    MemoryLayout scratch(reinterpret_cast<std::byte*>(
-        cuda::round_up(reinterpret_cast<size_t>(memory.data()), MemoryLayout::kAlignment)));
-    const cuda::NeuronOperator neuron_operator(of.embd, rows, by_neuron, by_output, scratch);
+    WithScratch<cuda::NeuronOperator, CardMemory<std::byte>> neuron_operator(of.embd, rows, by_neuron, by_output);
     Outcome outcome(of.embd, of.ff, rows);
     const CardMemory<uint32_t> numbers(of.numbers);
     const CardMemory<uint64_t> set(active);
@@ -121,7 +117,7 @@ struct Layer {
     const cuda::CardObserver observer{fired.data(), strengths.data(), fired_set.data(),
                                       static_cast<unsigned>(active_words(of.ff))};
     CardMemory<NeuronCounts> card_counts(1, {});
-    neuron_operator.run(nullptr, {gate.on_card, up.on_card, down.on_card, of.down_by_neuron, numbers.data()}, of.rule,
+    neuron_operator->run(nullptr, {gate.on_card, up.on_card, down.on_card, of.down_by_neuron, numbers.data()}, of.rule,
                         {h.data(), quantized.data(), of.embd}, rows, active.empty() ? nullptr : set.data(), of.ff,
                         &observer, out.data(), card_counts.data());
     const NeuronCounts counts = card_counts[0];

@@ -7,6 +7,7 @@
 #include "../engine/cpu/budgeted_memory.h"
 #include "../engine/cpu/predictor.h"
 #include "card.h"
+#include "scratch.h"
 
 namespace thermocline {
 namespace {
@@ -67,15 +68,10 @@ void check(Random& random, const Case& of, size_t rows, float threshold, float f
   CardMemory<float> x(values);
   CardMemory<uint64_t> active(expected.size());
   const auto most = static_cast<unsigned>(rows);  // of a step
-  MemoryLayout measured;
-  cuda::Predictor(of.embd, of.ff, most, of.rank, measured);
-  CardMemory<std::byte> memory(measured.bytes() + MemoryLayout::kAlignment);
-  MemoryLayout scratch(reinterpret_cast<std::byte*>(
-      cuda::round_up(reinterpret_cast<size_t>(memory.data()), MemoryLayout::kAlignment)));
+  WithScratch<cuda::Predictor, CardMemory<std::byte>> predictor(of.embd, of.ff, most, of.rank);
   CardMemory<uint32_t> count(1, 5);
-  cuda::Predictor(of.embd, of.ff, most, of.rank, scratch)
-      .run(nullptr, {fc1_rows.data(), of.fc1, of.rank, of.embd}, {fc2_rows.data(), of.fc2, of.ff, of.rank}, threshold,
-           x.data(), most, active.data(), count.data());
+  predictor->run(nullptr, {fc1_rows.data(), of.fc1, of.rank, of.embd}, {fc2_rows.data(), of.fc2, of.ff, of.rank},
+                 threshold, x.data(), most, active.data(), count.data());
   CHECK(active.values() == expected);
   CHECK_EQ(count[0], 5 + expected_count);
   if (threshold == 0 && first == 0) CHECK(expected_count > 0 && expected_count < rows * of.ff);

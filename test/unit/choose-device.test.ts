@@ -7,15 +7,12 @@ import {
   usableBytes,
 } from "../../coordinator/executors/choose-device.js";
 import type { FoundCard } from "../../native/find-card.js";
-import type { CardInfo } from "../../native/index.js";
+import { CARD as A_CARD } from "../support/card.js";
 
 const GIB = 1024 ** 3;
 const NO_DRIVER = { controlDevice: false, library: false };
 const DRIVER = { controlDevice: true, library: true };
-const CARD: CardInfo = {
-  ...{ name: "a card", memoryBytes: 8 * GIB, freeBytes: 7 * GIB, computeMajor: 8, computeMinor: 6 },
-  ...{ memoryBytesPerS: 1.008e12, memoryOperations: true, driverVersion: 12_040, runtimeVersion: 12_040 },
-};
+const CARD = { ...A_CARD, memoryBytes: 8 * GIB, freeBytes: 7 * GIB };
 const found = async (): Promise<FoundCard> => ({ kind: "card", card: CARD, library: "/lib.so" });
 const missing = async (): Promise<FoundCard> => ({ kind: "none", problem: "no card does" });
 const never = (): Promise<FoundCard> => Promise.reject(new Error("nobody was to look"));

@@ -1,17 +1,7 @@
 /** What `thermocline doctor` says of a card. */
 import { expect, test } from "vitest";
 import { describeCard } from "../../coordinator/cli/doctor.js";
-
-const CARD = {
-  ...{
-    name: "a card",
-    memoryBytes: 24 * 1024 ** 3,
-    freeBytes: 23 * 1024 ** 3,
-    memoryBytesPerS: 1.008e12,
-    memoryOperations: true,
-  },
-  ...{ computeMajor: 8, computeMinor: 9, driverVersion: 12_040, runtimeVersion: 12_040 },
-};
+import { CARD } from "../support/card.js";
 
 test("it says how fast a card's memory is, where that is known", () => {
   expect(describeCard(CARD)).toBe("a card, compute capability 8.9, 23.0 GiB free of 24.0 GiB at 1008 GB/s");

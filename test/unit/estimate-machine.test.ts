@@ -3,18 +3,8 @@ import { expect, test } from "vitest";
 import { estimateMachine } from "../../coordinator/placement/estimate-machine.js";
 import type { PlacementExecutor } from "../../coordinator/placement/schedule.js";
 import type { FoundCard } from "../../native/find-card.js";
-import type { CardInfo } from "../../native/index.js";
+import { CARD } from "../support/card.js";
 
-const CARD: CardInfo = {
-  ...{
-    name: "a card",
-    memoryBytes: 24 * 1024 ** 3,
-    freeBytes: 23 * 1024 ** 3,
-    memoryBytesPerS: 1.008e12,
-    memoryOperations: true,
-  },
-  ...{ computeMajor: 8, computeMinor: 9, driverVersion: 12_040, runtimeVersion: 12_040 },
-};
 const CPU: PlacementExecutor = { kind: "cpu", device: "cpu", budgetBytes: 0, threads: 1 };
 const MODEL_BYTES = 1024 ** 2;
 

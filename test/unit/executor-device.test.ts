@@ -3,7 +3,8 @@ import { vramBudget } from "../../gpu-executor/budget.js";
 import { openDevice } from "../../gpu-executor/device.js";
 import { type DeviceBackend, LedgerDevice } from "../../gpu-executor/ledger-device.js";
 import type { FoundCard } from "../../native/find-card.js";
-import { type Arena, type CardInfo, NativeError } from "../../native/index.js";
+import { type Arena, NativeError } from "../../native/index.js";
+import { CARD as A_CARD } from "../support/card.js";
 import { FakeEngine, fakePlan, type Journal } from "../support/fake-executor.js";
 
 const OPTIONS = { budgetBytes: 200, threads: 2, pinTo: [], instructionSet: null };
@@ -59,10 +60,7 @@ test("an engine that took other than it said is closed, and the books stay right
   expect(device.ledger.freeBytes).toBe(200);
 });
 
-const CARD: CardInfo = {
-  ...{ name: "a card", memoryBytes: 8e9, freeBytes: 7e9, computeMajor: 8, computeMinor: 6 },
-  ...{ memoryBytesPerS: 1.008e12, memoryOperations: true, driverVersion: 12_040, runtimeVersion: 12_040 },
-};
+const CARD = { ...A_CARD, memoryBytes: 8e9, freeBytes: 7e9 };
 const DRIVER = { controlDevice: true, library: true };
 const found = async (): Promise<FoundCard> => ({ kind: "card", card: CARD, library: "/lib.so" });
 const missing = async (): Promise<FoundCard> => ({ kind: "none", problem: "no card does" });

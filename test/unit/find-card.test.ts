@@ -3,13 +3,10 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { findCard } from "../../native/find-card.js";
+import { CARD } from "../support/card.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
 
 const folder = temporaryFolder();
-const CARD = {
-  ...{ name: "a card", memoryBytes: 8, freeBytes: 7, memoryBytesPerS: 1.008e12, memoryOperations: true },
-  ...{ computeMajor: 8, computeMinor: 6 },
-};
 
 /** Looks with a probe that runs this. */
 async function foundBy(code: string) {

@@ -16,17 +16,15 @@ Head::Head(const ModelShape& shape, size_t rows, uint32_t threads, MemoryLayout&
       candidates_(rows > 0 ? threads : 0, scratch) {}
 
 uint32_t Head::run(const Compute& compute, const Weights& weights, const Step& step, const float* x, Arena& arena) {
-  const auto for_each = [&](bool all, const auto& use) {
+  size_t rows = 0;
+  const auto choose = [&](bool (StepRow::*wants)() const) {
     for (size_t r = 0; r < step.rows; ++r) {
-      const StepRow& row = step.row[r];
-      if (row.wants_logits != 0 && (row.candidates == 0) == all) use(r, static_cast<uint32_t>(row.candidates));
+      if ((step.row[r].*wants)()) std::copy_n(x + r * embd_, embd_, chosen_ + rows++ * embd_);
     }
   };
-  size_t rows = 0;
-  const auto choose = [&](size_t r, uint32_t) { std::copy_n(x + r * embd_, embd_, chosen_ + rows++ * embd_); };
-  for_each(true, choose);
+  choose(&StepRow::wants_all);
   const size_t whole = rows;
-  for_each(false, choose);
+  choose(&StepRow::wants_some);
   if (rows == 0) return 0;
   rms_norm(compute, chosen_, weights.output_norm, epsilon_, rows, embd_, normed_);
   const Inputs normed = prepare(compute, normed_, rows, embd_, {weights.output.type}, quantized_);
@@ -35,11 +33,12 @@ uint32_t Head::run(const Compute& compute, const Weights& weights, const Step& s
   const size_t vocab = weights.output.rows;
   const float* logits = arena.logits() + whole * vocab;
   Candidate* to = arena.candidates();
-  for_each(false, [&](size_t, uint32_t count) {
-    candidates_.select(compute, logits, vocab, count, to);
+  for (size_t r = 0; r < step.rows; ++r) {
+    if (!step.row[r].wants_some()) continue;
+    candidates_.select(compute, logits, vocab, static_cast<uint32_t>(step.row[r].candidates), to);
     logits += vocab;
     to += kMostCandidates;
-  });
+  }
   return static_cast<uint32_t>(rows);
 }
 

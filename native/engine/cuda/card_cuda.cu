@@ -44,7 +44,7 @@ struct Card::State {
 };
 
 Card::Card() : state_(std::make_unique<State>()) {
-  probe();
+  open_card();
   State& s = *state_;
   check(cudaFree(nullptr), "be opened");
   check(cudaStreamCreateWithFlags(&s.stream, cudaStreamNonBlocking), "make a stream");

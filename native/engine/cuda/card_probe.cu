@@ -36,12 +36,22 @@ bool has_memory_operations() {
   return TimelineOperations(trial.stream, PinnedMemory(static_cast<std::byte*>(memory))).are_memory_operations();
 }
 
+struct Versions {
+  int driver = 0, runtime = 0;
+};
+
+Versions versions() {
+  Versions found;
+  check(cudaDriverGetVersion(&found.driver), "tell its driver's version");
+  check(cudaRuntimeGetVersion(&found.runtime), "tell the runtime's version");
+  return found;
+}
+
 }  // namespace
 
-CardInfo Card::probe() {
-  int driver = 0, runtime = 0, count = 0;
-  check(cudaDriverGetVersion(&driver), "tell its driver's version");
-  check(cudaRuntimeGetVersion(&runtime), "tell the runtime's version");
+cudaDeviceProp open_card() {
+  const auto [driver, runtime] = versions();
+  int count = 0;
   if (driver == 0) throw Error(ErrorCode::unsupported, "there is no NVIDIA driver");
   const cudaError_t result = cudaGetDeviceCount(&count);
   if (result == cudaErrorInsufficientDriver) {
@@ -55,14 +65,20 @@ CardInfo Card::probe() {
   check(cudaSetDevice(kDevice), "be opened");
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, kDevice), "describe itself");
-  size_t free = 0, total = 0;
-  check(cudaMemGetInfo(&free, &total), "tell its free memory");
   const int compute = 10 * properties.major + properties.minor;
   if (compute < kLeastCompute) {
     throw Error(ErrorCode::unsupported, std::string(properties.name) + " has compute capability " +
                                             std::to_string(properties.major) + "." + std::to_string(properties.minor) +
                                             ", and 7.5 is the least that can be used");
   }
+  return properties;
+}
+
+CardInfo Card::probe() {
+  const cudaDeviceProp properties = open_card();
+  const auto [driver, runtime] = versions();
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "tell its free memory");
   return {properties.name,
           total,
           free,

@@ -120,11 +120,12 @@ StepExtent CudaDevice::extent_of(const Step& step) const {
   for (uint32_t r = 0; r < step.rows; ++r) {
     const StepRow& row = step.row[r];
     deepest = std::max(deepest, row.position);
-    if (row.wants_logits == 0 || !share_.head) continue;
-    const auto candidates = static_cast<unsigned>(row.candidates);
-    ++(candidates == 0 ? extent.logit_rows : extent.candidate_rows);
+    if (!share_.head) continue;
+    if (row.wants_all()) ++extent.logit_rows;
+    if (!row.wants_some()) continue;
+    ++extent.candidate_rows;
     // A power of two, for few kinds of steps to differ in it.
-    if (candidates > 0) extent.candidates = std::max(extent.candidates, std::bit_ceil(candidates));
+    extent.candidates = std::max(extent.candidates, std::bit_ceil(static_cast<unsigned>(row.candidates)));
   }
   if (share_.owned_layers > 0) {
     extent.positions = launched_positions(static_cast<unsigned>(deepest) + 1, plan_.context_length);
@@ -149,10 +150,9 @@ void CudaDevice::apply(const Step& step) {
 void CudaDevice::prepare(const Step& step) {
   std::copy_n(step.row, step.rows, crossing_->row);
   uint32_t wanting = 0;
-  for (const bool all : {true, false}) {
+  for (const auto wants : {&StepRow::wants_all, &StepRow::wants_some}) {
     for (uint32_t r = 0; r < step.rows; ++r) {
-      const StepRow& row = step.row[r];
-      if (row.wants_logits != 0 && (row.candidates == 0) == all) crossing_->wanting[wanting++] = r;
+      if ((step.row[r].*wants)()) crossing_->wanting[wanting++] = r;
     }
   }
   if (share_.owned_layers > 0) crossing_->rope.turn_to(step);

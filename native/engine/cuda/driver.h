@@ -27,6 +27,10 @@ inline void check_driver(CUresult result, const char* what) {
               std::string("the card's driver failed to ") + what + ": error " + std::to_string(result));
 }
 
+// Opens the card, for whoever can use it. Throws Error `unsupported` when there is none that this build can use, with
+// what is missing.
+cudaDeviceProp open_card();
+
 // A function of the driver, which is not linked with: a machine without one can then open this library and say so.
 template <class Function>
 Function driver_function(const char* name) {

@@ -3,13 +3,14 @@
 
 #include "card_neurons.h"
 #include "dispatch.h"
+#include "elements.h"
 
 namespace thermocline::cuda {
 
 // A warp takes a word of neurons for as many as kMostRows rows, the y-th of them in the grid. out.hidden holds the ups.
 THERMOCLINE_KERNEL void hidden_of_all(NeuronRule rule, Visited visited, unsigned neurons, unsigned rows,
                                       const float* gates, TileNeurons out, NeuronCounts* counts) {
-  const unsigned word = (block_index().x * block_threads() + thread_index()) / kWarp;
+  const unsigned word = element_index() / kWarp;
   if (word == 0 && block_index().y == 0 && lane_index() == 0) {
     add_atomically(&counts->gates, neurons);
     add_atomically(&counts->ups, neurons);
