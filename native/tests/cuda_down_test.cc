@@ -58,18 +58,33 @@ std::vector<double> on_the_card(WeightType type, const std::vector<Bytes>& down,
   return out.values();
 }
 
-template <unsigned X>
-void check(WeightType type, const std::vector<Bytes>& down, unsigned cols, Tile& tile) {
-  NeuronCounts counts{};
-  const std::vector<double> actual = on_the_card<X>(type, down, cols, tile, counts);
-  uint32_t read = 0;
+// All rows of the tile at once, on tensor cores.
+std::vector<double> many_on_the_card(WeightType type, const std::vector<Bytes>& down, unsigned cols, Tile& tile,
+                                     NeuronCounts& counts) {
+  CardMemory<NeuronCounts> card_counts(1, counts);
+  CardMemory<std::byte> rows = card_rows(type, down, cols);
+  CardMemory<double> partial(cuda::partial_sums_of_many(tile.rows, tile.neurons, cols));
+  CardMemory<double> out(size_t{tile.rows} * cols);
+  cuda::sum_down_of_many(nullptr, {rows.data(), type, tile.neurons, cols}, tile.on_card(), tile.rows, partial.data(),
+                         out.data(), card_counts.data());
+  counts = card_counts[0];
+  return out.values();
+}
+
+// Neurons that a row of the tile needs.
+uint32_t needed(Tile& tile) {
+  uint32_t count = 0;
   for (unsigned n = 0; n < tile.neurons; ++n) {
     bool any = false;
-    for (unsigned j = 0; j < X; ++j) any |= tile.value(j, n) != 0;
-    read += any;
+    for (unsigned j = 0; j < tile.rows; ++j) any |= tile.value(j, n) != 0;
+    count += any;
   }
-  CHECK_EQ(counts.downs, read);
-  for (unsigned j = 0; j < X; ++j) {
+  return count;
+}
+
+void check_sums(WeightType type, const std::vector<Bytes>& down, unsigned cols, Tile& tile,
+                const std::vector<double>& actual) {
+  for (unsigned j = 0; j < tile.rows; ++j) {
     std::vector<float> values;
     std::vector<const std::byte*> rows;
     for (unsigned n = 0; n < tile.neurons; ++n) {
@@ -81,10 +96,25 @@ void check(WeightType type, const std::vector<Bytes>& down, unsigned cols, Tile&
     best_kernels().accumulate[index_of(type)](values.data(), rows.data(), rows.size(), expected.data(), cols);
     for (unsigned c = 0; c < cols; ++c) {
       if (same_value(static_cast<float>(actual[j * cols + c]), static_cast<float>(expected[c]))) continue;
-      fail(__FILE__, __LINE__, name_of(type), ", ", tile.neurons, " neurons, row ", j, " of ", X, ", column ", c, " of ",
-           cols, ": ", actual[j * cols + c], " instead of ", expected[c]);
+      fail(__FILE__, __LINE__, name_of(type), ", ", tile.neurons, " neurons, row ", j, " of ", tile.rows, ", column ", c,
+           " of ", cols, ": ", actual[j * cols + c], " instead of ", expected[c]);
     }
   }
+}
+
+template <unsigned X>
+void check(WeightType type, const std::vector<Bytes>& down, unsigned cols, Tile& tile) {
+  NeuronCounts counts{};
+  check_sums(type, down, cols, tile, on_the_card<X>(type, down, cols, tile, counts));
+  CHECK_EQ(counts.downs, needed(tile));
+  if (block_elements(type) == 1) return;
+  check_sums(type, down, cols, tile, many_on_the_card(type, down, cols, tile, counts = {}));
+  CHECK_EQ(counts.downs, tile.neurons);
+}
+
+void check_many(WeightType type, const std::vector<Bytes>& down, unsigned cols, Tile& tile) {
+  NeuronCounts counts{};
+  check_sums(type, down, cols, tile, many_on_the_card(type, down, cols, tile, counts));
 }
 
 unsigned some_columns(WeightType type) { return block_elements(type) == 1 ? 300 : 256; }
@@ -195,6 +225,52 @@ TEST(what_is_no_number_stays_none_and_touches_no_other_row) {
   }
 }
 
+constexpr WeightType kQuantized[] = {WeightType::q8_0, WeightType::q4_0, WeightType::q4_k, WeightType::q5_k,
+                                     WeightType::q6_k};
+
+TEST(sums_of_many_rows_are_the_cpus) {
+  Random random(9);
+  for (const WeightType type : kQuantized) {
+    for (const unsigned rows : {9u, 16u, 17u, 33u, 64u}) {
+      const auto cols = static_cast<unsigned>(block_elements(type) * (block_elements(type) == 32 ? 1 + rows % 5 : 1));
+      const unsigned neurons = 20 + 3 * rows;
+      const auto down = random_rows(random, type, Data::random, cols, neurons);
+      Tile dense = random_tile(random, rows, neurons, 1, 0), sparse = random_tile(random, rows, neurons, 10, 30);
+      check_many(type, down, cols, dense);
+      check_many(type, down, cols, sparse);
+    }
+  }
+}
+
+// As products of two normal numbers are: some of a segment are no whole numbers beside the largest.
+TEST(sums_of_many_neurons_and_rows_are_the_cpus) {
+  Random random(10);
+  for (const WeightType type : {WeightType::q4_0, WeightType::q6_k, WeightType::q5_k}) {
+    const auto cols = static_cast<unsigned>(block_elements(type));
+    const unsigned neurons = 2500;
+    const auto down = random_rows(random, type, Data::random, cols, neurons);
+    Tile tile(16, neurons);
+    for (unsigned j = 0; j < tile.rows; ++j) {
+      for (unsigned n = 0; n < neurons; ++n) {
+        tile.set(j, n, random_float(random, Data::random) * random_float(random, Data::random));
+      }
+    }
+    check_many(type, down, cols, tile);
+  }
+}
+
+// Integers are at their largest: nothing may overflow.
+TEST(sums_of_the_largest_numbers_are_the_cpus) {
+  constexpr WeightType kType = WeightType::q8_0;
+  const unsigned neurons = 33000, cols = 32;
+  Bytes row(row_bytes(kType, cols), 0x80);  // quants of -128
+  put_at(row, halves_of(kType).d, uint16_t{0x3c00});
+  const std::vector<Bytes> down(neurons, row);
+  Tile tile(1, neurons);
+  for (unsigned n = 0; n < neurons; ++n) tile.set(0, n, -0x1.ffep10f);
+  check_many(kType, down, cols, tile);
+}
+
 TEST(a_rows_sums_are_the_same_bits_in_any_tile) {
   Random random(8);
   for (const WeightType type : kTypes) {
@@ -209,6 +285,12 @@ TEST(a_rows_sums_are_the_same_bits_in_any_tile) {
       const std::vector<double> alone = on_the_card<1>(type, down, cols, one, counts);
       CHECK(std::memcmp(alone.data(), &together[j * cols], cols * sizeof(double)) == 0);
     }
+    if (block_elements(type) == 1) continue;
+    const std::vector<double> many = many_on_the_card(type, down, cols, eight, counts);
+    Tile one(1, 100);
+    for (unsigned n = 0; n < 100; ++n) one.set(0, n, eight.value(3, n));
+    const std::vector<double> alone = many_on_the_card(type, down, cols, one, counts);
+    CHECK(std::memcmp(alone.data(), &many[3 * cols], cols * sizeof(double)) == 0);
   }
 }
 

@@ -257,6 +257,7 @@ TEST(types_may_differ) {
   Case of = case_of(WeightType::q4_k, true, scattered(random, 70), kRules[0], true);
   of.down = WeightType::q6_k;
   check(random, of, 2);
+  check(random, of, 16);
   of.gate = WeightType::f32;
   check(random, of, 2);
   of = case_of(WeightType::q4_0, false, groups_of(WeightType::q6_k, 2), kRules[2], false);

@@ -1,9 +1,9 @@
 // Sums of down rows, one a neuron, scaled by the hidden values of a tile of rows.
 #pragma once
 
+#include "down_gemm.h"
 #include "elements.h"
 #include "gemv.h"
-#include "integer_sums.h"
 
 namespace thermocline::cuda {
 
@@ -77,6 +77,24 @@ void sum_down_by_neuron(Stream stream, const CardMatrix& down, const TileNeurons
   });
   launch(stream, add_segments, by_element(X * down.cols), static_cast<const double*>(partial), segments.count,
          X * down.cols, out);
+}
+
+// The same for up to kManyRows rows at once, of quantized weights, where all neurons are read. `partial` has room for
+// partial_sums_of_many().
+inline void sum_down_of_many(Stream stream, const CardMatrix& down, const TileNeurons& tile, unsigned rows,
+                             double* partial, double* out, NeuronCounts* counts) {
+  const Segments segments = Segments::of_many(down.count);
+  for_type(down.type, [&]<WeightType Type>() {
+    if constexpr (!kIsFloat<Type>) {
+      using Gemm = DownGemm<Type>;
+      const unsigned columns = (down.cols + Gemm::kColumnsOfBlock - 1) / Gemm::kColumnsOfBlock;
+      const Extent grid{Gemm::row_tiles(rows) * columns, segments.count};
+      launch(stream, down_gemm<Type>, {grid, kDownWarps * kWarp, Gemm::kSharedBytes}, down, tile, rows, segments,
+             partial, counts);
+    }
+  });
+  launch(stream, add_segments, by_element(rows * down.cols), static_cast<const double*>(partial), segments.count,
+         rows * down.cols, out);
 }
 
 }  // namespace thermocline::cuda

@@ -38,7 +38,7 @@ struct Exponent {
   // Whether the number is whole in these units.
   THERMOCLINE_DEVICE bool whole(float value, int& number) const {
     const float scaled = value * factor;
-    number = fabsf(scaled) < 0x1p30f ? static_cast<int>(scaled) : 0;
+    number = integer_part(scaled);
     return static_cast<float>(number) == scaled;
   }
 };

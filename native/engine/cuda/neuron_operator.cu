@@ -32,6 +32,8 @@ void NeuronOperator::run(Stream stream, const CardNeurons& neurons, const Neuron
       multiply(stream, neurons.up, h, first, count, many.hidden, many.stride);
       find_hidden_of_all(stream, neurons.count(), rule, visited, count, gates_, many, counts);
     }
+    const bool sums_all = all && neurons.down_by_neuron && wants_blocks(neurons.down.type);
+    if (sums_all) sum_down_of_many(stream, neurons.down, many, count, partial_, out + size_t{first} * h.cols, counts);
     for_tiles(count, [&]<unsigned X>(unsigned offset) {
       const TileNeurons tile = many.from(offset);
       if (!all) {
@@ -45,6 +47,7 @@ void NeuronOperator::run(Stream stream, const CardNeurons& neurons, const Neuron
         if (of_tile.fired_set != nullptr) of_tile.fired_set += size_t{first + offset} * of_tile.words;
         observe<X>(stream, tile, neurons.numbers, neurons.count(), of_tile);
       }
+      if (sums_all) return;
       double* to = out + size_t{first + offset} * h.cols;
       if (neurons.down_by_neuron) {
         sum_down_by_neuron<X>(stream, neurons.down, tile, partial_, to, counts);

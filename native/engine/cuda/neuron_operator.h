@@ -16,13 +16,14 @@ class NeuronOperator {
   // Takes scratch for steps of at most `rows` rows, and for so many neurons in the fullest of the layers whose down is
   // stored by neuron, and of those where it is stored by output.
   NeuronOperator(unsigned embd, unsigned rows, unsigned by_neuron, unsigned by_output, MemoryLayout& scratch) {
-    const unsigned tile = most_rows_of_tile(rows);
-    const size_t neurons = size_t{std::min(rows, kManyRows)} * whole_words(std::max(by_neuron, by_output));
+    const unsigned tile = most_rows_of_tile(rows), many = std::min(rows, kManyRows);
+    const size_t neurons = size_t{many} * whole_words(std::max(by_neuron, by_output));
     gates_ = scratch.take<float>(neurons);
     hidden_ = scratch.take<float>(neurons);
     nonzero_ = scratch.take<uint32_t>(neurons / kWarp);
     fired_ = scratch.take<uint32_t>(neurons / kWarp);
-    partial_ = scratch.take<double>(partial_sums(tile, by_neuron, embd));
+    partial_ = scratch.take<double>(
+        std::max(partial_sums(tile, by_neuron, embd), partial_sums_of_many(many, by_neuron, embd)));
     quantized_ = scratch.take<Q8Activation>(size_t{tile} * whole_words(by_output) / kBlock);
   }
 
@@ -38,7 +39,7 @@ class NeuronOperator {
   float* hidden_;            // [many][neurons]
   uint32_t* nonzero_;        // [many][neurons / 32]
   uint32_t* fired_;          // [many][neurons / 32]
-  double* partial_;          // [segments][tile][embd]
+  double* partial_;          // [segments][tile][embd], or [fewer segments][many][embd]
   Q8Activation* quantized_;  // [tile][neurons / 32]
 };
 

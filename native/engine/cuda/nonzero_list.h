@@ -7,15 +7,19 @@ namespace thermocline::cuda {
 
 // Neurons are divided into segments, whose sums are added in order. Their number follows from that of the neurons alone:
 // enough blocks of threads for any card, and of each at least some 64 neurons, of which some fire. A segment's words fit
-// the lanes of a warp.
+// the lanes of a warp. With many rows there are blocks enough in segments that are larger by kTogether.
 struct Segments {
-  static constexpr unsigned kLeastNeurons = 64, kMost = 32, kMostNeurons = kWarp * kWarp;
+  static constexpr unsigned kLeastNeurons = 64, kMost = 32, kMostNeurons = kWarp * kWarp, kTogether = 8;
   unsigned each, count;
 
   // Of at least one neuron.
   static constexpr Segments of(unsigned neurons) {
     const unsigned each = whole_words((neurons + most(neurons) - 1) / most(neurons));
     return {each, (neurons + each - 1) / each};
+  }
+  static constexpr Segments of_many(unsigned neurons) {
+    const Segments one = of(neurons);
+    return {one.each * kTogether, (one.count + kTogether - 1) / kTogether};
   }
   // Of so many neurons or fewer.
   static constexpr unsigned most(unsigned neurons) {
@@ -28,6 +32,10 @@ struct Segments {
 // Partial sums of X rows and of so many neurons or fewer.
 constexpr size_t partial_sums(unsigned x, unsigned neurons, unsigned embd) {
   return size_t{Segments::most(neurons)} * x * embd;
+}
+constexpr size_t partial_sums_of_many(unsigned rows, unsigned neurons, unsigned embd) {
+  constexpr unsigned kTogether = Segments::kTogether;
+  return size_t{(Segments::most(neurons) + kTogether - 1) / kTogether} * rows * embd;
 }
 
 // Puts the neurons of `each` from `begin` on whose hidden value is not 0 for a row of the tile into `list`, ascending,

@@ -21,7 +21,8 @@ THERMOCLINE_DEVICE uint32_t less_zero(uint32_t bytes, uint32_t zero) {
   return ((bytes | 0x80808080) - zero * 0x01010101) ^ 0x80808080;
 }
 
-// A piece of quants: the columns of its groups, and, read from a row, its words and scales.
+// A piece of quants: the columns of its groups, and, read from a row, its words and scales. of() is the piece that holds
+// sixteen columns, the row's index-th, and group_of() their group in it; each kAlike columns have the same scale.
 template <WeightType Type>
 struct QuantPiece;
 
@@ -29,9 +30,12 @@ template <>
 struct QuantPiece<WeightType::q8_0> {
   static constexpr WeightType kType = WeightType::q8_0;
   static constexpr unsigned kGroups = 1, kPieces = 2;  // of quants, a block
+  static constexpr unsigned kAlike = 32;
   static constexpr bool kHasMinimum = false;
   unsigned block, plane;
 
+  THERMOCLINE_DEVICE static QuantPiece of(unsigned index) { return {index / 2, index % 2}; }
+  THERMOCLINE_DEVICE static unsigned group_of(unsigned) { return 0; }
   THERMOCLINE_DEVICE unsigned first_column(unsigned) const { return block * 32 + plane * 16; }
   THERMOCLINE_DEVICE QuantWord word(const RowOfBlocks<kType>& row, unsigned index) const {
     return {row.word(plane, block, index), 0};
@@ -43,10 +47,12 @@ struct QuantPiece<WeightType::q8_0> {
 template <>
 struct QuantPiece<WeightType::q4_0> {
   static constexpr WeightType kType = WeightType::q4_0;
-  static constexpr unsigned kGroups = 2, kPieces = 1;
+  static constexpr unsigned kGroups = 2, kPieces = 1, kAlike = 32;
   static constexpr bool kHasMinimum = false;
   unsigned block, plane;
 
+  THERMOCLINE_DEVICE static QuantPiece of(unsigned index) { return {index / 2, 0}; }
+  THERMOCLINE_DEVICE static unsigned group_of(unsigned index) { return index % 2; }
   THERMOCLINE_DEVICE unsigned first_column(unsigned group) const { return block * 32 + group * 16; }
   THERMOCLINE_DEVICE QuantWord word(const RowOfBlocks<kType>& row, unsigned index) const {
     return {row.word(0, block, index), 0};
@@ -61,10 +67,14 @@ struct QuantPiece<WeightType::q4_0> {
 template <WeightType Type>
 struct PieceWithMinimums {
   static constexpr WeightType kType = Type;
-  static constexpr unsigned kGroups = 2, kPieces = 8;
+  static constexpr unsigned kGroups = 2, kPieces = 8, kAlike = 32;
   static constexpr bool kHasMinimum = true;
   unsigned block, plane;
 
+  THERMOCLINE_DEVICE static QuantPiece<Type> of(unsigned index) {
+    return {index / 16, index % 16 / 4 * 2 + index % 2};
+  }
+  THERMOCLINE_DEVICE static unsigned group_of(unsigned index) { return index / 2 % 2; }
   THERMOCLINE_DEVICE unsigned sub(unsigned group) const { return plane / 2 * 2 + group; }
   THERMOCLINE_DEVICE unsigned first_column(unsigned group) const {
     return block * 256 + sub(group) * 32 + plane % 2 * 16;
@@ -100,10 +110,14 @@ struct QuantPiece<WeightType::q5_k> : PieceWithMinimums<WeightType::q5_k> {
 template <>
 struct QuantPiece<WeightType::q6_k> {
   static constexpr WeightType kType = WeightType::q6_k;
-  static constexpr unsigned kGroups = 2, kPieces = 8;
+  static constexpr unsigned kGroups = 2, kPieces = 8, kAlike = 16;
   static constexpr bool kHasMinimum = false;
   unsigned block, plane;
 
+  THERMOCLINE_DEVICE static QuantPiece of(unsigned index) {
+    return {index / 16, index % 16 / 8 * 4 + index % 4};
+  }
+  THERMOCLINE_DEVICE static unsigned group_of(unsigned index) { return index / 4 % 2; }
   THERMOCLINE_DEVICE unsigned half() const { return plane / 4; }
   THERMOCLINE_DEVICE unsigned quarter(unsigned group) const { return plane % 4 / 2 + 2 * group; }
   THERMOCLINE_DEVICE unsigned first_column(unsigned group) const {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "../../kernels/half.h"
 #include "stream.h"
@@ -109,6 +110,8 @@ THERMOCLINE_DEVICE void set_atomically(uint32_t* to, uint32_t bits) { atomicOr(t
 THERMOCLINE_DEVICE int dot4(uint32_t a, uint32_t b, int c) {
   return __dp4a(static_cast<int>(a), static_cast<int>(b), c);
 }
+// Four of the eight bytes of a and then b, the i-th the one that digit i of `which` counts to.
+THERMOCLINE_DEVICE uint32_t bytes_of(uint32_t a, uint32_t b, uint32_t which) { return __byte_perm(a, b, which); }
 // c + a * b. One instruction, which the compiler does not find by itself.
 THERMOCLINE_DEVICE int64_t multiply_add(int a, int b, int64_t c) {
   asm("mad.wide.s32 %0, %1, %2, %0;" : "+l"(c) : "r"(a), "r"(b));
@@ -116,6 +119,8 @@ THERMOCLINE_DEVICE int64_t multiply_add(int a, int b, int64_t c) {
 }
 THERMOCLINE_DEVICE float half_to_float(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 THERMOCLINE_DEVICE uint16_t float_to_half(float value) { return __half_as_ushort(__float2half_rn(value)); }
+// What does not fit becomes the number next to it, what is no number 0.
+THERMOCLINE_DEVICE int integer_part(float value) { return __float2int_rz(value); }
 THERMOCLINE_DEVICE float float_of(uint32_t bits) { return __uint_as_float(bits); }
 THERMOCLINE_DEVICE uint32_t bits_of(float value) { return __float_as_uint(value); }
 // Weights are read once a token, and are not to push anything else out of the caches. They do not change while a kernel
@@ -165,9 +170,20 @@ inline int dot4(uint32_t a, uint32_t b, int c) {
   for (int i = 0; i < 32; i += 8) c += static_cast<int8_t>(a >> i) * static_cast<int8_t>(b >> i);
   return c;
 }
+inline uint32_t bytes_of(uint32_t a, uint32_t b, uint32_t which) {
+  const uint64_t both = a | uint64_t{b} << 32;
+  uint32_t bytes = 0;
+  for (int i = 0; i < 32; i += 8) bytes |= static_cast<uint32_t>(both >> (which >> i / 2 & 7) * 8 & 0xff) << i;
+  return bytes;
+}
 inline int64_t multiply_add(int a, int b, int64_t c) { return c + int64_t{a} * b; }
 inline float half_to_float(uint16_t bits) { return from_f16(bits); }
 inline uint16_t float_to_half(float value) { return to_f16(value); }
+inline int integer_part(float value) {
+  constexpr int kMost = std::numeric_limits<int>::max();
+  if (fabsf(value) < 0x1p31f) return static_cast<int>(value);
+  return value > 0 ? kMost : value < 0 ? -kMost - 1 : 0;
+}
 inline float float_of(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t bits_of(float value) { return std::bit_cast<uint32_t>(value); }
 inline Piece read_once(const Piece* from) { return *from; }
