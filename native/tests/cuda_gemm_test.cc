@@ -2,6 +2,7 @@
 #include "../engine/cuda/gemm.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "../engine/cuda/dispatch.h"
@@ -29,6 +30,15 @@ THERMOCLINE_KERNEL void multiply_step(const int8_t* a, const int8_t* b, int c, i
     cuda::multiply_tile(rows, columns[0], c, products);
   } else {
     cuda::multiply_tile(rows, columns, c, products);
+    // The same by steps that add: of bytes that are negative an unsigned product is 256 times the other factor too large.
+    int added[4] = {c, c, c, c}, unsigned_ones[4] = {c, c, c, c}, negative[4] = {};
+    cuda::add_tile<true>(rows, columns, added);
+    cuda::add_tile<false>(rows, columns, unsigned_ones);
+    for (uint32_t& row : rows) row = row >> 7 & 0x01010101;
+    cuda::add_tile<true>(rows, columns, negative);
+    for (unsigned i = 0; i < 4; ++i) {
+      if (added[i] != products[i] || unsigned_ones[i] - 256 * negative[i] != products[i]) products[i] = ~products[i];
+    }
   }
   for (unsigned i = 0; i < 4; ++i) d[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = products[i];
 }
@@ -65,14 +75,17 @@ TEST(a_step_of_a_tensor_core_multiplies_matrices) {
   }
 }
 
+// Of floats, and of doubles.
 void check_gemm(WeightType type, const std::vector<Bytes>& weights, const std::vector<Bytes>& xs, size_t cols) {
-  check_products(type, weights, xs, cols, [](const cuda::CardMatrix& matrix, const std::byte* x, auto... rest) {
+  const auto multiply = [](const cuda::CardMatrix& matrix, const std::byte* x, auto... rest) {
     cuda::for_type(matrix.type, [&]<WeightType Type>() {
       if constexpr (cuda::card_block(Type).elements > 0) {
         cuda::multiply_many<Type>(nullptr, matrix, reinterpret_cast<const Q8Activation*>(x), rest...);
       }
     });
-  });
+  };
+  check_products<float>(type, weights, xs, cols, multiply);
+  check_products<double>(type, weights, xs, cols, multiply);
 }
 
 void check_gemm(Random& random, WeightType type, Data data, size_t cols, size_t rows, size_t xs) {
@@ -171,6 +184,37 @@ TEST(products_are_the_cpus_bits_where_they_are_no_numbers) {
       std::fill_n(xs[7].begin() + static_cast<std::ptrdiff_t>(at), sizeof(Q8Activation), uint8_t{0});
     }
     check_gemm(type, rows, xs, cols);
+  }
+}
+
+// Infinite weights times activations of 0 are no number, unless they are left out with their block.
+TEST(blocks_that_are_not_needed_are_left_out) {
+  Random random(7);
+  const size_t cols = 2 * kSuperBlock, words = cols / kBlock;
+  for (const WeightType type : kPanelTypes) {
+    auto rows = random_rows(random, type, Data::random, cols, 3);
+    auto xs = random_activations(random, type, Data::random, cols, 9);
+    put_at(rows[1], halves_of(type).d, to_f16(std::numeric_limits<float>::infinity()));
+    const size_t of_block = block_elements(type) / kBlock;
+    std::vector<uint32_t> nonzero(xs.size() * words, 1);
+    for (const size_t j : {2u, 5u}) {
+      std::fill_n(xs[j].begin(), of_block * sizeof(Q8Activation), uint8_t{0});
+      std::fill_n(nonzero.begin() + static_cast<std::ptrdiff_t>(j * words), of_block, 0u);
+    }
+    nonzero[5 * words + of_block - 1] = 2;  // one of the block's neurons is needed
+    CardMemory<std::byte> card = card_rows(type, rows, cols);
+    CardMemory<Q8Activation> x(xs.size() * words);
+    for (size_t j = 0; j < xs.size(); ++j) std::memcpy(x.data() + j * words, xs[j].data(), xs[j].size());
+    const CardMemory<uint32_t> bits(nonzero);
+    CardMemory<double> y(xs.size() * rows.size());
+    cuda::for_type(type, [&]<WeightType Type>() {
+      if constexpr (cuda::card_block(Type).elements > 0) {
+        cuda::multiply_many<Type>(nullptr, {card.data(), type, 3, static_cast<unsigned>(cols)}, x.data(), 9,
+                                  static_cast<unsigned>(words), y.data(), 3, bits.data());
+      }
+    });
+    for (size_t j = 0; j < xs.size(); ++j) CHECK_EQ(std::isfinite(y[3 * j + 1]), j == 2);
+    for (size_t j = 0; j < xs.size(); ++j) CHECK(std::isfinite(y[3 * j]) && std::isfinite(y[3 * j + 2]));
   }
 }
 

@@ -310,6 +310,7 @@ TEST(inputs_that_are_no_numbers_touch_no_other_row) {
         Case of = case_of(type, by_neuron, by_neuron ? scattered(random, 40) : groups_of(type, 1), rule, by_neuron);
         of.first_inputs = {1, NAN, INFINITY};
         check(random, of, 4);
+        check(random, of, 17);
       }
     }
   }
@@ -324,6 +325,7 @@ TEST(odd_weights_give_the_cpus_sums) {
         of.data = data;
         of.first_inputs = {1e-8f, 1e8f};
         check(random, of, 2);
+        check(random, of, 9);
       }
     }
   }

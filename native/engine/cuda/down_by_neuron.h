@@ -81,8 +81,8 @@ void sum_down_by_neuron(Stream stream, const CardMatrix& down, const TileNeurons
 
 // The same for up to kManyRows rows at once, of quantized weights, where all neurons are read. `partial` has room for
 // partial_sums_of_many().
-inline void sum_down_of_many(Stream stream, const CardMatrix& down, const TileNeurons& tile, unsigned rows,
-                             double* partial, double* out, NeuronCounts* counts) {
+inline void sum_down_of_many_by_neuron(Stream stream, const CardMatrix& down, const TileNeurons& tile, unsigned rows,
+                                       double* partial, double* out) {
   const Segments segments = Segments::of_many(down.count);
   for_type(down.type, [&]<WeightType Type>() {
     if constexpr (!kIsFloat<Type>) {
@@ -90,7 +90,7 @@ inline void sum_down_of_many(Stream stream, const CardMatrix& down, const TileNe
       const unsigned columns = (down.cols + Gemm::kColumnsOfBlock - 1) / Gemm::kColumnsOfBlock;
       const Extent grid{Gemm::row_tiles(rows) * columns, segments.count};
       launch(stream, down_gemm<Type>, {grid, kDownWarps * kWarp, Gemm::kSharedBytes}, down, tile, rows, segments,
-             partial, counts);
+             partial);
     }
   });
   launch(stream, add_segments, by_element(rows * down.cols), static_cast<const double*>(partial), segments.count,

@@ -5,6 +5,7 @@
 
 #include "card_neurons.h"
 #include "elements.h"
+#include "gemm.h"
 #include "gemv.h"
 
 namespace thermocline::cuda {
@@ -136,6 +137,17 @@ void sum_down_by_output(Stream stream, const CardMatrix& down, const TileNeurons
       quantize(stream, tile.hidden, X, down.cols, false, quantized);
       launch(stream, multiply_quantized_outputs<Type, X>, threads(kWarp), down, tile,
              static_cast<const Q8Activation*>(quantized), out, counts);
+    }
+  });
+}
+
+// The same for up to kManyRows rows at once, of quantized weights, where all neurons are read.
+inline void sum_down_of_many_by_output(Stream stream, const CardMatrix& down, const TileNeurons& tile, unsigned rows,
+                                       Q8Activation* quantized, double* out) {
+  quantize(stream, tile.hidden, rows, down.cols, false, quantized);
+  for_type(down.type, [&]<WeightType Type>() {
+    if constexpr (!kIsFloat<Type>) {
+      multiply_many<Type>(stream, down, quantized, rows, tile.stride / kWarp, out, down.count, tile.nonzero);
     }
   });
 }

@@ -258,9 +258,7 @@ class DownGemm {
 // partial[segment][row][column]. Blocks next to each other in the grid share columns.
 template <WeightType Type>
 THERMOCLINE_KERNEL_OF(kDownWarps * kWarp, 3)
-void down_gemm(CardMatrix down, TileNeurons hidden, unsigned rows, Segments segments, double* partial,
-               NeuronCounts* counts) {
-  if (block_index().x == 0 && block_index().y == 0 && thread_index() == 0) add_atomically(&counts->downs, down.count);
+void down_gemm(CardMatrix down, TileNeurons hidden, unsigned rows, Segments segments, double* partial) {
   const unsigned tiles = DownGemm<Type>::row_tiles(rows);
   DownGemm<Type>(down, hidden, rows, block_index().x % tiles, block_index().x / tiles, segments, partial).run();
 }

@@ -1,4 +1,5 @@
-// y[j][r] = row r of a quantized matrix · x[j] for many rows of activations, with tensor cores: the bits of gemv.h.
+// y[j][r] = row r of a quantized matrix · x[j] for many rows of activations, with tensor cores: the bits of gemv.h where
+// y are floats; where they are doubles, what down_by_output.h gives.
 //
 // A product is the sum of its sub-blocks' terms, one after the other, and a term an exact integer times scales
 // (terms.h). One step of a tensor core gives such integers for 16 rows of activations and 8 of weights, four in a lane,
@@ -13,8 +14,11 @@
 // once.
 #pragma once
 
+#include <type_traits>
+
 #include "tensor_core.h"
 #include "weight_slabs.h"
+#include "wide_sum.h"
 
 namespace thermocline::cuda {
 
@@ -53,6 +57,17 @@ struct GemmMemory {
   THERMOCLINE_DEVICE uint32_t* x(unsigned j, unsigned sub) const {
     return memory + kGemmRows * kRowWords + kSubScales<Type> * kScaleWords + j * kXWords + sub * kUnits * 2;
   }
+};
+
+// A sum as gemv.h has it. It is not known where it is no number: that may be gemm()'s fault.
+class PlainSum {
+ public:
+  THERMOCLINE_DEVICE void add(float term) { sum_ += term; }
+  THERMOCLINE_DEVICE float value() const { return sum_; }
+  THERMOCLINE_DEVICE bool known() const { return true; }
+
+ private:
+  float sum_ = 0;
 };
 
 THERMOCLINE_DEVICE unsigned least(unsigned a, unsigned b) { return a < b ? a : b; }
@@ -112,9 +127,9 @@ struct GemmStep {
   }
 
   // Adds a sub-block's terms: sums[2i + k] is of activations i and weights k.
-  template <unsigned Tiles>
+  template <unsigned Tiles, class Sum>
   THERMOCLINE_DEVICE void add(const GemmMemory<Type, Tiles>& from, unsigned first_row, unsigned sub,
-                              float (&sums)[4]) const {
+                              Sum (&sums)[4]) const {
     const unsigned t = lane_index() % 4;
     const uint32_t* words = from.row(first_row + lane_index() / 4, sub);
     const uint32_t quants[2] = {words[t], words[4 + t]};
@@ -128,7 +143,7 @@ struct GemmStep {
       multiply_tile({x_quants[2], x_quants[3]}, quants[1], kBiasBits, last);
       for (unsigned e = 0; e < 4; ++e) {
         const float total = scaled(first[e], scales[1][e % 2]) + scaled(last[e], scales[2][e % 2]);
-        sums[e] += x_scale[e / 2] * (scales[0][e % 2] * total);
+        sums[e].add(x_scale[e / 2] * (scales[0][e % 2] * total));
       }
     } else {
       int both[4];
@@ -136,7 +151,7 @@ struct GemmStep {
       for (unsigned e = 0; e < 4; ++e) {
         float value = scaled(both[e], scales[0][e % 2]);
         if constexpr (kHasMinimum<Type>) value -= scales[1][e % 2] * x_sum[e / 2];
-        sums[e] += x_scale[e / 2] * value;
+        sums[e].add(x_scale[e / 2] * value);
       }
     }
   }
@@ -148,17 +163,27 @@ struct GemmStep {
   }
 };
 
-// row · x, term by term.
-template <WeightType Type>
-THERMOCLINE_DEVICE float plain_product(const RowOfBlocks<Type>& row, const Q8Activation* x) {
-  float sum = 0;
-  for (unsigned i = 0; i < row.blocks * row.kSubs; ++i) sum += term<Type>(row, i, x[i]);
-  return sum;
+// row · x, term by term, of the blocks that have a bit in `nonzero`, a word a sub-block; of all where that is null.
+template <class Sum, WeightType Type>
+THERMOCLINE_DEVICE auto plain_product(const RowOfBlocks<Type>& row, const Q8Activation* x, const uint32_t* nonzero) {
+  Sum sum;
+  for (unsigned block = 0; block < row.blocks; ++block) {
+    uint32_t any = nonzero == nullptr;
+    for (unsigned s = 0; s < row.kSubs && nonzero != nullptr; ++s) any |= nonzero[block * row.kSubs + s];
+    for (unsigned s = 0; s < row.kSubs && any != 0; ++s) {
+      sum.add(term<Type>(row, block * row.kSubs + s, x[block * row.kSubs + s]));
+    }
+  }
+  return sum.value();
 }
 
-template <WeightType Type, unsigned Tiles>
+// `nonzero` [rows][x_stride], or null.
+template <WeightType Type, unsigned Tiles, class Out>
 THERMOCLINE_KERNEL_OF(kGemmThreads, 2)
-void gemm(CardMatrix matrix, const Q8Activation* x, unsigned rows, unsigned x_stride, float* y, unsigned y_stride) {
+void gemm(CardMatrix matrix, const Q8Activation* x, const uint32_t* nonzero, unsigned rows, unsigned x_stride, Out* y,
+          unsigned y_stride) {
+  constexpr bool kPlain = std::is_same_v<Out, float>;
+  using Sum = std::conditional_t<kPlain, PlainSum, WideSum>;
   using Row = RowOfBlocks<Type>;
   const GemmMemory<Type, Tiles> memory{reinterpret_cast<uint32_t*>(shared_memory())};
   const size_t row_bytes = card_row_bytes(Type, matrix.cols);
@@ -180,7 +205,7 @@ void gemm(CardMatrix matrix, const Q8Activation* x, unsigned rows, unsigned x_st
   // Warps take turns at the rows of activations, 16 each, and share out those of weights.
   const unsigned warp = thread_index() / kWarp;
   const unsigned first_x = warp % Tiles * kStepX, first_row = warp / Tiles * Tiles * kStepRows;
-  float sums[Tiles][4] = {};
+  Sum sums[Tiles][4];
   load(0);
   for (unsigned slab = 0; slab < slabs; ++slab) {
     for (unsigned i = 0; i < 2; ++i) {
@@ -214,32 +239,37 @@ void gemm(CardMatrix matrix, const Q8Activation* x, unsigned rows, unsigned x_st
       }
     }
   };
-  bool any_nan = false;
-  for_each_sum([&](float sum, unsigned j, unsigned r) {
-    any_nan |= sum != sum;
-    y[size_t{j} * y_stride + r] = sum;
+  bool all_known = true;
+  for_each_sum([&](const Sum& sum, unsigned j, unsigned r) {
+    const Out value = sum.value();
+    all_known &= sum.known() && value == value;
+    y[size_t{j} * y_stride + r] = value;
   });
   // Of infinite scales, perhaps. Then the products are computed once more, term by term.
-  if (!any_nan) return;
-  for_each_sum([&](float, unsigned j, unsigned r) {
-    y[size_t{j} * y_stride + r] =
-        plain_product<Type>({matrix.rows + r * row_bytes, blocks}, x + size_t{j} * x_stride);
+  if (all_known) return;
+  for_each_sum([&](const Sum&, unsigned j, unsigned r) {
+    y[size_t{j} * y_stride + r] = plain_product<std::conditional_t<kPlain, PlainSum, DoubleSum>>(
+        Row{matrix.rows + r * row_bytes, blocks}, x + size_t{j} * x_stride,
+        nonzero == nullptr ? nullptr : nonzero + size_t{j} * x_stride);
   });
 }
 
-// `rows` rows of activations, x_stride blocks apart; y [rows][y_stride]. x is at a multiple of 8 bytes.
-template <WeightType Type>
+// `rows` rows of activations, x_stride blocks apart; y [rows][y_stride], floats or doubles. x is at a multiple of 8 bytes.
+// `nonzero` [rows][x_stride] leaves out blocks of weights where all activations are 0, as if they were not there.
+template <WeightType Type, class Out>
 void multiply_many(Stream stream, const CardMatrix& matrix, const Q8Activation* x, unsigned rows, unsigned x_stride,
-                   float* y, unsigned y_stride) {
+                   Out* y, unsigned y_stride, const uint32_t* nonzero = nullptr) {
   const auto with = [&]<unsigned Tiles>() {
     using Memory = GemmMemory<Type, Tiles>;
     const Launch shape{{(rows + Memory::kX - 1) / Memory::kX, (matrix.count + kGemmRows - 1) / kGemmRows},
                        kGemmThreads, Memory::kBytes};
-    launch(stream, gemm<Type, Tiles>, shape, matrix, x, rows, x_stride, y, y_stride);
+    launch(stream, gemm<Type, Tiles, Out>, shape, matrix, x, nonzero, rows, x_stride, y, y_stride);
   };
+  // Three floats a sum of 64 rows would not fit the registers.
+  constexpr unsigned kMostTiles = std::is_same_v<Out, float> ? 4 : 2;
   if (rows <= kStepX) with.template operator()<1>();
   else if (rows <= 2 * kStepX) with.template operator()<2>();
-  else with.template operator()<4>();
+  else with.template operator()<kMostTiles>();
 }
 
 }  // namespace thermocline::cuda

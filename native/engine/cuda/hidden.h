@@ -8,12 +8,14 @@
 namespace thermocline::cuda {
 
 // A warp takes a word of neurons for as many as kMostRows rows, the y-th of them in the grid. out.hidden holds the ups.
-THERMOCLINE_KERNEL void hidden_of_all(NeuronRule rule, Visited visited, unsigned neurons, unsigned rows,
+// Of gates and ups all are counted as read, and so many downs.
+THERMOCLINE_KERNEL void hidden_of_all(NeuronRule rule, Visited visited, unsigned neurons, unsigned downs, unsigned rows,
                                       const float* gates, TileNeurons out, NeuronCounts* counts) {
   const unsigned word = element_index() / kWarp;
   if (word == 0 && block_index().y == 0 && lane_index() == 0) {
     add_atomically(&counts->gates, neurons);
     add_atomically(&counts->ups, neurons);
+    add_atomically(&counts->downs, downs);
   }
   const unsigned neuron = word * kWarp + lane_index(), first = block_index().y * kMostRows;
   if (word >= out.stride / kWarp) return;
@@ -44,13 +46,14 @@ THERMOCLINE_KERNEL void hidden_of_all(NeuronRule rule, Visited visited, unsigned
   if (lane_index() == 0 && pairs > 0) add_atomically(&counts->fired, pairs);
 }
 
-// Fills `out` [rows][out.stride], whose hidden values are the ups of all neurons; `gates` [rows][out.stride].
-inline void find_hidden_of_all(Stream stream, unsigned neurons, const NeuronRule& rule, const Visited& visited,
+// Fills `out` [rows][out.stride], whose hidden values are the ups of all neurons; `gates` [rows][out.stride]. `downs` down
+// rows will be read, whichever neurons fire.
+inline void find_hidden_of_all(Stream stream, unsigned neurons, unsigned downs, const NeuronRule& rule, const Visited& visited,
                                unsigned rows, const float* gates, const TileNeurons& out, NeuronCounts* counts) {
   constexpr unsigned kWarps = 4;
   launch(stream, hidden_of_all,
          {{(out.stride / kWarp + kWarps - 1) / kWarps, (rows + kMostRows - 1) / kMostRows}, kWarps * kWarp}, rule,
-         visited, neurons, rows, gates, out, counts);
+         visited, neurons, downs, rows, gates, out, counts);
 }
 
 }  // namespace thermocline::cuda

@@ -26,14 +26,21 @@ void NeuronOperator::run(Stream stream, const CardNeurons& neurons, const Neuron
   for_many(rows, [&](unsigned first, unsigned count) {
     const TileNeurons many{hidden_, nonzero_, fired_, whole_words(neurons.count())};
     const Visited visited = Visited{active, words, neurons.numbers}.from(first);
-    const bool all = computes_all(count, active != nullptr);
+    const bool all = computes_all(count, active != nullptr), sums_all = all && wants_blocks(neurons.down.type);
     if (all) {
       multiply(stream, neurons.gate, h, first, count, gates_, many.stride);
       multiply(stream, neurons.up, h, first, count, many.hidden, many.stride);
-      find_hidden_of_all(stream, neurons.count(), rule, visited, count, gates_, many, counts);
+      find_hidden_of_all(stream, neurons.count(), sums_all ? neurons.count() : 0, rule, visited, count, gates_, many,
+                         counts);
     }
-    const bool sums_all = all && neurons.down_by_neuron && wants_blocks(neurons.down.type);
-    if (sums_all) sum_down_of_many(stream, neurons.down, many, count, partial_, out + size_t{first} * h.cols, counts);
+    if (sums_all) {
+      double* to = out + size_t{first} * h.cols;
+      if (neurons.down_by_neuron) {
+        sum_down_of_many_by_neuron(stream, neurons.down, many, count, partial_, to);
+      } else {
+        sum_down_of_many_by_output(stream, neurons.down, many, count, quantized_, to);
+      }
+    }
     for_tiles(count, [&]<unsigned X>(unsigned offset) {
       const TileNeurons tile = many.from(offset);
       if (!all) {

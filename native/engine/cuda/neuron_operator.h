@@ -24,7 +24,7 @@ class NeuronOperator {
     fired_ = scratch.take<uint32_t>(neurons / kWarp);
     partial_ = scratch.take<double>(
         std::max(partial_sums(tile, by_neuron, embd), partial_sums_of_many(many, by_neuron, embd)));
-    quantized_ = scratch.take<Q8Activation>(size_t{tile} * whole_words(by_output) / kBlock);
+    quantized_ = scratch.take<Q8Activation>(size_t{many} * whole_words(by_output) / kBlock);
   }
 
   // There is at least one row, and one neuron. out[r] = the neurons' share in the FFN's output for h's row r; out is
@@ -40,7 +40,7 @@ class NeuronOperator {
   uint32_t* nonzero_;        // [many][neurons / 32]
   uint32_t* fired_;          // [many][neurons / 32]
   double* partial_;          // [segments][tile][embd], or [fewer segments][many][embd]
-  Q8Activation* quantized_;  // [tile][neurons / 32]
+  Q8Activation* quantized_;  // [many][neurons / 32]
 };
 
 }  // namespace thermocline::cuda
