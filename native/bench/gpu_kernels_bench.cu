@@ -50,7 +50,7 @@ class Report {
                   "\"copyShare\": %.4f}\n",
                   result.what.c_str(), result.type, result.us, result.bytes, share);
     } else {
-      std::printf("%-52s  %-5s  %10.2f us  %9.2f MB  %6.1f GB/s  %5.1f %%\n", result.what.c_str(), result.type,
+      std::printf("%-60s  %-5s  %10.2f us  %9.2f MB  %6.1f GB/s  %5.1f %%\n", result.what.c_str(), result.type,
                   result.us, result.bytes / 1e6, result.bytes / (1e3 * result.us), 100 * share);
     }
     std::fflush(stdout);
@@ -123,79 +123,95 @@ void measure_product(Machine& machine, WeightType type, const Size& size, unsign
                       static_cast<double>(bytes)});
 }
 
-// The neurons whose gates are the largest share, and the least of their gates.
+// For every row the neurons whose gates are above what the largest share of all gates is; the least of these.
 struct Firing {
   std::vector<uint64_t> active;
   float threshold;
   unsigned count;
 };
 
-Firing largest(const std::vector<float>& gates, double share) {
+Firing largest(const std::vector<float>& gates, unsigned ff, double share) {
   std::vector<float> sorted = gates;
   std::sort(sorted.begin(), sorted.end(), std::greater<>());
   const float at = sorted[static_cast<size_t>(share * static_cast<double>(gates.size()))];
+  const size_t words = active_words(ff);
   // Gates below 0 fire under no threshold.
-  Firing firing{std::vector<uint64_t>(active_words(static_cast<uint32_t>(gates.size()))), std::max(at, 0x1p-126f), 0};
-  for (size_t n = 0; n < gates.size(); ++n) {
-    if (gates[n] < firing.threshold) continue;
-    firing.active[n / 64] |= uint64_t{1} << n % 64;
+  Firing firing{std::vector<uint64_t>(gates.size() / ff * words), std::max(at, 0x1p-126f), 0};
+  for (size_t i = 0; i < gates.size(); ++i) {
+    if (gates[i] < firing.threshold) continue;
+    firing.active[i / ff * words + i % ff / 64] |= uint64_t{1} << i % ff % 64;
     ++firing.count;
   }
   return firing;
 }
 
-void measure_layer(Machine& machine, WeightType type, const LayerSize& size, double share) {
+// How a layer's down is stored.
+enum class Stored { by_neuron, by_output };
+
+// For one row, and for as many as are computed together.
+void measure_layer(Machine& machine, WeightType type, const LayerSize& size, Stored stored) {
   CardSlab& slab = machine.slab;
   const cuda::Stream stream = machine.clock.stream();
   slab.clear();
-  const size_t row = cuda::card_row_bytes(type, size.embd), matrix = size.ff * row;
-  const size_t copies = copies_for(share * 3 * static_cast<double>(matrix), 3 * matrix, slab, machine.cache);
+  const bool by_neuron = stored == Stored::by_neuron;
+  const unsigned down_rows = by_neuron ? size.ff : size.embd, down_cols = by_neuron ? size.embd : size.ff;
+  const size_t row = cuda::card_row_bytes(type, size.embd), down_row = cuda::card_row_bytes(type, down_cols);
+  const size_t bytes = 2 * size.ff * row + down_rows * down_row;
+  const size_t copies = copies_for(kShares[0] * static_cast<double>(bytes), bytes, slab, machine.cache);
   const auto gate = random_matrices(slab, machine.random, type, size.ff, size.embd, copies);
   const auto up = random_matrices(slab, machine.random, type, size.ff, size.embd, copies);
-  const auto down = random_matrices(slab, machine.random, type, size.ff, size.embd, copies);
-  const std::vector<float> values = random_floats(machine.random, size.embd);
-  const cuda::CardInputs h{slab.put(values), slab.put(quantized(values)), size.embd};
-
-  float* card_gates = slab.take<float>(size.ff);
-  cuda::multiply(stream, gate[0], h, 0, 1, card_gates, size.ff);
-  check(cudaStreamSynchronize(stream), "compute gates");
-  std::vector<float> gates(size.ff);
-  check(cudaMemcpy(gates.data(), card_gates, size.ff * sizeof(float), cudaMemcpyDeviceToHost), "give gates");
-  const Firing firing = largest(gates, share);
-
+  const auto down = random_matrices(slab, machine.random, type, down_rows, down_cols, copies);
   std::vector<uint32_t> numbers(size.ff);
   for (uint32_t n = 0; n < size.ff; ++n) numbers[n] = n;
   const uint32_t* card_numbers = slab.put(numbers);
-  const uint64_t* active = slab.put(firing.active);
-  double* out = slab.take<double>(size.embd);
+  const std::vector<float> values = random_floats(machine.random, cuda::kManyRows * size.embd);
+  const cuda::CardInputs h{slab.put(values), slab.put(quantized(values)), size.embd};
+  float* card_gates = slab.take<float>(cuda::kManyRows * size.ff);
+  double* out = slab.take<double>(cuda::kManyRows * size.embd);
+  auto* active = slab.take<uint64_t>(cuda::kManyRows * active_words(size.ff));
   auto* counts = slab.take<cuda::NeuronCounts>(1);
+  const auto operator_in = [&](MemoryLayout& scratch) {
+    return cuda::NeuronOperator(size.embd, cuda::kManyRows, by_neuron ? size.ff : 0, by_neuron ? 0 : size.ff, scratch);
+  };
   MemoryLayout measured;
-  cuda::NeuronOperator(size.embd, 1, size.ff, 0, measured);
+  operator_in(measured);
   MemoryLayout scratch(slab.take<std::byte>(measured.bytes()));
-  const cuda::NeuronOperator neuron_operator(size.embd, 1, size.ff, 0, scratch);
-  const cuda::NeuronRule rule{Activation::relu, firing.threshold};
+  const cuda::NeuronOperator neuron_operator = operator_in(scratch);
 
-  for (const bool predicted : {false, true}) {
-    const auto run = [&](size_t i) {
-      neuron_operator.run(stream, {gate[i], up[i], down[i], true, card_numbers}, rule, h, 1,
-                          predicted ? active : nullptr, size.ff, nullptr, out, counts);
-    };
-    check(cudaMemset(counts, 0, sizeof *counts), "clear memory");
-    check(cudaDeviceSynchronize(), "clear memory");
-    run(0);
-    check(cudaStreamSynchronize(stream), "compute neurons");
-    cuda::NeuronCounts read{};
-    check(cudaMemcpy(&read, counts, sizeof read, cudaMemcpyDeviceToHost), "give counts");
-    if (read.fired != firing.count) {
-      throw Error(ErrorCode::internal, std::to_string(read.fired) + " neurons fired instead of " +
-                                           std::to_string(firing.count));
+  for (const unsigned rows : {1u, cuda::kManyRows}) {
+    cuda::multiply(stream, gate[0], h, 0, rows, card_gates, size.ff);
+    check(cudaStreamSynchronize(stream), "compute gates");
+    std::vector<float> gates(rows * size.ff);
+    check(cudaMemcpy(gates.data(), card_gates, gates.size() * sizeof(float), cudaMemcpyDeviceToHost), "give gates");
+    for (const double share : kShares) {
+      const Firing firing = largest(gates, size.ff, share);
+      check(cudaMemcpy(active, firing.active.data(), firing.active.size() * sizeof(uint64_t), cudaMemcpyHostToDevice),
+            "take an active set");
+      const cuda::NeuronRule rule{Activation::relu, firing.threshold};
+      for (const bool predicted : {false, true}) {
+        const auto run = [&](size_t i) {
+          neuron_operator.run(stream, {gate[i], up[i], down[i], by_neuron, card_numbers}, rule, h, rows,
+                              predicted ? active : nullptr, size.ff, nullptr, out, counts);
+        };
+        check(cudaMemset(counts, 0, sizeof *counts), "clear memory");
+        check(cudaDeviceSynchronize(), "clear memory");
+        run(0);
+        check(cudaStreamSynchronize(stream), "compute neurons");
+        cuda::NeuronCounts read{};
+        check(cudaMemcpy(&read, counts, sizeof read, cudaMemcpyDeviceToHost), "give counts");
+        if (read.fired != firing.count) {
+          throw Error(ErrorCode::internal, std::to_string(read.fired) + " neurons fired instead of " +
+                                               std::to_string(firing.count));
+        }
+        char what[96];
+        std::snprintf(what, sizeof what, "%s, %s, %u rows, %.0f %% fire, %s", size.name,
+                      by_neuron ? "by neuron" : "by output", rows, 100.0 * read.fired / rows / size.ff,
+                      predicted ? "predicted" : "not predicted");
+        const double downs = static_cast<double>(down_rows * down_row) * read.downs / size.ff;
+        machine.report.add({what, name_of(type), machine.clock.microseconds(copies, run),
+                            static_cast<double>((size_t{read.gates} + read.ups) * row) + downs});
+      }
     }
-    char percent[16];
-    std::snprintf(percent, sizeof percent, "%.0f %%", 100.0 * read.fired / size.ff);
-    const std::string what = std::string(size.name) + ", " + percent + " fire, ";
-    machine.report.add({what + (predicted ? "predicted" : "not predicted"), name_of(type),
-                        machine.clock.microseconds(copies, run),
-                        static_cast<double>((size_t{read.gates} + read.ups + read.downs) * row)});
   }
 }
 
@@ -227,7 +243,7 @@ int run(bool json) {
   } else {
     std::printf("%s, compute capability %u.%u: a copy reads and writes %.1f GB/s\n", card.name.c_str(),
                 card.compute_major, card.compute_minor, copied / 1e9);
-    std::printf("%-52s  %-5s  %13s  %12s  %11s  %s\n", "what", "type", "time", "read", "rate", "of the copy's");
+    std::printf("%-60s  %-5s  %13s  %12s  %11s  %s\n", "what", "type", "time", "read", "rate", "of the copy's");
   }
   const Report report(json, copied);
   Machine machine{slab, clock, report, static_cast<size_t>(properties.l2CacheSize)};
@@ -239,8 +255,8 @@ int run(bool json) {
       try_to("a product of many rows", type, [&] { measure_product(machine, type, kManyRowsProduct, rows); });
     }
     for (const LayerSize& size : kLayers) {
-      for (const double share : kShares) {
-        try_to(size.name, type, [&] { measure_layer(machine, type, size, share); });
+      for (const Stored stored : {Stored::by_neuron, Stored::by_output}) {
+        try_to(size.name, type, [&] { measure_layer(machine, type, size, stored); });
       }
     }
   }
