@@ -49,6 +49,7 @@ class IntegerSums {
   using Quants = QuantPiece<Type>;
   static constexpr unsigned kGroups = Quants::kGroups;
   static constexpr unsigned kScales = kGroups * X;              // of a piece, for a neuron
+  static_assert(kScales <= 32);  // bits
   static constexpr unsigned kNeurons = X > 2 ? 4 : 2 * kSumWarps;  // whose quants are on their way at a time
 
   // In shared memory. Threads compute scales for the piece of their lane, and add up the columns of their word.
@@ -59,7 +60,8 @@ class IntegerSums {
       int whole[kNeurons][kScales][kPiecesOfBlock];
     };
     Exponent exponents[kScales][kPiecesOfBlock];
-    uint32_t length, any_apart;
+    uint32_t apart[kPiecesOfBlock];  // bit s: a number of scale s is left out
+    uint32_t length;
   };
 
  public:
@@ -73,7 +75,7 @@ class IntegerSums {
         down_(down),
         tile_(tile),
         blocks_(down.cols / static_cast<unsigned>(card_block(Type).elements)) {
-    if (thread_index() == 0) shared_.any_apart = 0;
+    if (thread_index() < kPiecesOfBlock) shared_.apart[thread_index()] = 0;
     list_nonzero<X>(tile, block_index().y * segments.each, segments.each, list_, &shared_.length);
     length_ = shared_.length;
   }
@@ -117,7 +119,7 @@ class IntegerSums {
         for (unsigned c = 0; c < 4; ++c) to[c] = static_cast<double>(whole[j][g][c] - minimum) * unit;
       }
     }
-    if (shared_.any_apart != 0) add_apart(at, word, sums);
+    add_apart(at, word, sums);
   }
 
  private:
@@ -219,7 +221,7 @@ class IntegerSums {
     int number;
     if (value == 0) return 0;
     if (shared_.exponents[scale][lane_index()].whole(to_sum_bits(value * factor), number)) return number;
-    shared_.any_apart = 1;
+    set_atomically(&shared_.apart[lane_index()], 1u << scale);
     return 0;
   }
 
@@ -241,8 +243,8 @@ class IntegerSums {
   // Adds what whole_or_apart() left out to the columns of a word.
   THERMOCLINE_DEVICE void add_apart(unsigned at, unsigned word, double* sums) const {
     const unsigned piece = at - first_piece();
-    for (unsigned s = 0; s < kScales; ++s) {
-      const unsigned g = s / X, j = s % X;
+    for (uint32_t apart = shared_.apart[piece]; apart != 0; apart &= apart - 1) {
+      const unsigned s = lowest_bit(apart), g = s / X, j = s % X;
       const Exponent exponent = shared_.exponents[s][piece];
       double* to = sums + place_of(at, word, g, j);
       double total[4] = {to[0], to[1], to[2], to[3]};
