@@ -7,16 +7,21 @@ if(NOT THERMOCLINE_NVCC)
 endif()
 set(THERMOCLINE_CUDA_ARCHITECTURES "75;80;86;89;90" CACHE STRING "Compute capabilities to compile kernels for")
 set(THERMOCLINE_CUDA_TEST_ARCHITECTURES "86" CACHE STRING "The same for tests of kernels")
+# The newest to make PTX of: later ones' code would add in f64 (wide_sum.h), which consumer cards to come are slow in.
+set(THERMOCLINE_CUDA_PTX "89" CACHE STRING "Newest compute capability to make PTX for")
 set(THERMOCLINE_NVCC_FLAGS -std=c++20 -O3 -fmad=false --expt-relaxed-constexpr -Werror all-warnings -diag-suppress 177
   -Xcompiler=-Wall,-Wextra,-fPIC,-fvisibility=hidden,-ffp-contract=off --threads 2)
 
-# nvcc's options for these compute capabilities.
+# nvcc's options for these compute capabilities: code for each, and PTX of the last, or of THERMOCLINE_CUDA_PTX.
 function(code_for architectures options)
   set(code "")
   foreach(architecture ${architectures})
     list(APPEND code -gencode arch=compute_${architecture},code=sm_${architecture})
   endforeach()
   list(GET architectures -1 newest)
+  if(newest VERSION_GREATER THERMOCLINE_CUDA_PTX)
+    set(newest ${THERMOCLINE_CUDA_PTX})
+  endif()
   set(${options} ${code} -gencode arch=compute_${newest},code=compute_${newest} PARENT_SCOPE)
 endfunction()
 code_for("${THERMOCLINE_CUDA_ARCHITECTURES}" library_code)

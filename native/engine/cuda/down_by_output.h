@@ -1,12 +1,13 @@
 // Products of down rows, one an output, with the hidden values of a tile of rows: what the CPU's add_rows_f64 adds
-// (kernels.h), a block's product, or a float's, rounded to f32 and added in f64. Groups of neurons that share a block
-// of weights are left out where all their hidden values are 0.
+// (kernels.h), a block's product, or a float's, rounded to f32 and added in f64 or as wide (wide_sum.h). Groups of neurons
+// that share a block of weights are left out where all their hidden values are 0.
 #pragma once
 
 #include "card_neurons.h"
 #include "elements.h"
 #include "gemm.h"
 #include "gemv.h"
+#include "wide_sum.h"
 
 namespace thermocline::cuda {
 
@@ -31,6 +32,25 @@ THERMOCLINE_DEVICE double sum_over_lanes(double (&sums)[X]) {
     }
   }
   return sums[0];
+}
+
+// The lane's sums of what add(sums) adds to them, which is called again for doubles where floats left their range. Every
+// lane of a warp must call it.
+template <unsigned X, class Add>
+THERMOCLINE_DEVICE void add_up(double (&values)[X], const Add& add) {
+  WideSum sums[X];
+  add(sums);
+  uint32_t unknown = 0;
+  THERMOCLINE_UNROLL for (unsigned j = 0; j < X; ++j) {
+    values[j] = sums[j].value();
+    if (!sums[j].known()) unknown |= 1u << j;
+  }
+  if (ballot(unknown != 0) == 0) return;
+  DoubleSum again[X];
+  add(again);
+  THERMOCLINE_UNROLL for (unsigned j = 0; j < X; ++j) {
+    if ((unknown >> j & 1) != 0) values[j] = again[j].value();
+  }
 }
 
 // Whether a row of the tile needs the 32 neurons of its lane's word, or any that share a block of weights with them;
@@ -77,15 +97,17 @@ THERMOCLINE_KERNEL void multiply_quantized_outputs(CardMatrix down, TileNeurons 
   const unsigned words = down.cols / static_cast<unsigned>(kBlock);
   const RowOfBlocks<Type> row{down.rows + output * card_row_bytes(Type, down.cols),
                               down.cols / static_cast<unsigned>(card_block(Type).elements)};
-  double sums[X] = {};
-  for (unsigned first = 0; first < words; first += kWarp) {
-    const unsigned word = first + lane;
-    THERMOCLINE_UNROLL for (unsigned j = 0; j < X; ++j) {
-      if (needs_group<Type>(tile.nonzero_of(j), word, words)) {
-        sums[j] += term<Type>(row, word, hidden[size_t{j} * words + word]);
+  double sums[X];
+  add_up(sums, [&](auto& to) {
+    for (unsigned first = 0; first < words; first += kWarp) {
+      const unsigned word = first + lane;
+      THERMOCLINE_UNROLL for (unsigned j = 0; j < X; ++j) {
+        if (needs_group<Type>(tile.nonzero_of(j), word, words)) {
+          to[j].add(term<Type>(row, word, hidden[size_t{j} * words + word]));
+        }
       }
     }
-  }
+  });
   const double sum = sum_over_lanes<X, kWarp>(sums);
   if (lane % (kWarp / X) == 0) out[size_t{lane / (kWarp / X)} * down.count + output] = sum;
 }
@@ -100,22 +122,26 @@ THERMOCLINE_KERNEL void multiply_float_outputs(CardMatrix down, TileNeurons tile
   if (output / 2 * 2 >= down.count) return;
   // With an odd number of outputs the last warp's second half repeats the last one, for the shuffles' sake.
   const size_t row = output < down.count ? output : down.count - 1;
-  const Piece* pieces = reinterpret_cast<const Piece*>(down.rows + row * card_row_bytes(Type, down.cols)) + lane;
+  const Piece* first_piece = reinterpret_cast<const Piece*>(down.rows + row * card_row_bytes(Type, down.cols)) + lane;
   constexpr unsigned kColumns = kInPiece * kFloatLanes;  // of the lanes' next pieces
-  double sums[X] = {};
-  for (unsigned c = lane; c < down.cols; c += kColumns, pieces += kFloatLanes) {
-    const unsigned first = c - lane, last = first + kColumns < down.cols ? first + kColumns : down.cols;
-    if (!needs_any<X>(tile, first, last)) continue;
-    const Piece piece = read_once(pieces);
-    THERMOCLINE_UNROLL for (unsigned i = 0; i < kInPiece; ++i) {
-      const unsigned column = c + i * static_cast<unsigned>(kFloatLanes);
-      if (column >= down.cols) continue;
-      const float weight = float_at(piece, i, Type);
-      THERMOCLINE_UNROLL for (unsigned j = 0; j < X; ++j) {
-        if (tile.nonzero_of(j)[column / kWarp] != 0) sums[j] += weight * tile.hidden[size_t{j} * tile.stride + column];
+  double sums[X];
+  add_up(sums, [&](auto& to) {
+    const Piece* pieces = first_piece;
+    for (unsigned c = lane; c < down.cols; c += kColumns, pieces += kFloatLanes) {
+      const unsigned first = c - lane, last = first + kColumns < down.cols ? first + kColumns : down.cols;
+      if (!needs_any<X>(tile, first, last)) continue;
+      const Piece piece = read_once(pieces);
+      THERMOCLINE_UNROLL for (unsigned i = 0; i < kInPiece; ++i) {
+        const unsigned column = c + i * static_cast<unsigned>(kFloatLanes);
+        if (column >= down.cols) continue;
+        const float weight = float_at(piece, i, Type);
+        THERMOCLINE_UNROLL for (unsigned j = 0; j < X; ++j) {
+          if (tile.nonzero_of(j)[column / kWarp] == 0) continue;
+          to[j].add(weight * tile.hidden[size_t{j} * tile.stride + column]);
+        }
       }
     }
-  }
+  });
   const double sum = sum_over_lanes<X, kFloatLanes>(sums);
   constexpr unsigned kLanesOfRow = static_cast<unsigned>(kFloatLanes) / X;
   if (lane % kLanesOfRow == 0 && output < down.count) out[size_t{lane / kLanesOfRow} * down.count + output] = sum;

@@ -58,10 +58,18 @@ THERMOCLINE_DEVICE float block_product(const std::byte* row, unsigned cols, cons
   return sum;
 }
 
-THERMOCLINE_DEVICE float float_at(const Piece& piece, unsigned index, WeightType type) {
-  if (type == WeightType::f32) return float_of(piece.words[index]);
-  const uint16_t bits = static_cast<uint16_t>(piece.words[index / 2] >> index % 2 * 16);
+// The `index`-th float of a word, which holds one or two.
+THERMOCLINE_DEVICE float float_in(uint32_t word, unsigned index, WeightType type) {
+  if (type == WeightType::f32) return float_of(word);
+  const uint16_t bits = static_cast<uint16_t>(word >> index * 16);
   return type == WeightType::f16 ? half_to_float(bits) : float_of(uint32_t{bits} << 16);
+}
+
+// Of a piece, or of half of one.
+template <class Part>
+THERMOCLINE_DEVICE float float_at(const Part& part, unsigned index, WeightType type) {
+  const unsigned in_word = sizeof(uint32_t) / float_bytes(type);
+  return float_in(part.words[index / in_word], index % in_word, type);
 }
 
 // The same for floats: sixteen lanes' sums of fused multiply-adds, halved four times (kernels.h). A rest that does not

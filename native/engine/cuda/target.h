@@ -52,6 +52,11 @@ struct alignas(16) Piece {
   uint32_t words[4];
 };
 
+// Eight, at a multiple of 8.
+struct alignas(8) HalfPiece {
+  uint32_t words[2];
+};
+
 struct alignas(16) FourFloats {
   float values[4];
 };
@@ -132,6 +137,11 @@ THERMOCLINE_DEVICE Piece read_once(const Piece* from) {
       : "l"(from));
   return piece;
 }
+THERMOCLINE_DEVICE HalfPiece read_once(const HalfPiece* from) {
+  HalfPiece half;
+  asm("ld.global.cs.v2.u32 {%0, %1}, [%2];" : "=r"(half.words[0]), "=r"(half.words[1]) : "l"(from));
+  return half;
+}
 THERMOCLINE_DEVICE uint32_t read_once(const uint32_t* from) {
   uint32_t word;
   asm("ld.global.cs.u32 %0, [%1];" : "=r"(word) : "l"(from));
@@ -187,6 +197,7 @@ inline int integer_part(float value) {
 inline float float_of(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t bits_of(float value) { return std::bit_cast<uint32_t>(value); }
 inline Piece read_once(const Piece* from) { return *from; }
+inline HalfPiece read_once(const HalfPiece* from) { return *from; }
 inline uint32_t read_once(const uint32_t* from) { return *from; }
 
 #endif
