@@ -36,7 +36,7 @@ void check_by_output(WeightType type, const std::vector<Bytes>& down, Tile& tile
   CardMemory<Q8Activation> quantized(size_t{X} * tile.neurons / kBlock);
   CardMemory<double> out(X * down.size());
   const cuda::CardMatrix matrix{rows.data(), type, static_cast<unsigned>(down.size()), tile.neurons};
-  cuda::sum_down_by_output<X>(nullptr, matrix, tile.on_card(), quantized.data(), out.data(), counts.data());
+  cuda::sum_down_by_output(nullptr, matrix, tile.on_card(), X, quantized.data(), out.data(), counts.data());
   check_outputs(type, down, tile, out);
   if (block_elements(type) == 1) return;
   CardMemory<double> of_many(X * down.size());

@@ -51,8 +51,8 @@ std::vector<double> on_the_card(WeightType type, const std::vector<Bytes>& down,
   CardMemory<NeuronCounts> card_counts(1, counts);
   CardMemory<std::byte> rows = card_rows(type, down, cols);
   CardMemory<double> partial(cuda::partial_sums(X, tile.neurons, cols)), out(size_t{X} * cols);
-  cuda::sum_down_by_neuron<X>(nullptr, {rows.data(), type, tile.neurons, cols}, tile.on_card(), partial.data(),
-                              out.data(), card_counts.data());
+  cuda::sum_down_by_neuron(nullptr, {rows.data(), type, tile.neurons, cols}, tile.on_card(), X, partial.data(),
+                           out.data(), card_counts.data());
   counts = card_counts[0];
   return out.values();
 }

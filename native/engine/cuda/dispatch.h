@@ -40,24 +40,24 @@ constexpr unsigned most_rows_of_tile(unsigned rows) {
   return rows >= kMostRows ? kMostRows : rows >= 4 ? 4 : rows >= 2 ? 2 : rows;
 }
 
-// Divides rows into tiles of 8, 4, 2 and 1; calls use.operator()<rows of the tile>(its first row).
+// Calls use.operator()<rows>() for the rows of a tile: 8, 4, 2 or 1.
+template <class Use>
+void for_tile(unsigned rows, const Use& use) {
+  static_assert(kMostRows == 8);
+  switch (rows) {
+    case 8: return use.template operator()<8>();
+    case 4: return use.template operator()<4>();
+    case 2: return use.template operator()<2>();
+    default: return use.template operator()<1>();
+  }
+}
+
+// Divides rows into such tiles; calls use(its first row, its rows).
 template <class Use>
 void for_tiles(unsigned rows, const Use& use) {
-  for (unsigned first = 0; first < rows;) {
-    const unsigned left = rows - first;
-    if (left >= kMostRows) {
-      use.template operator()<kMostRows>(first);
-      first += kMostRows;
-    } else if (left >= 4) {
-      use.template operator()<4>(first);
-      first += 4;
-    } else if (left >= 2) {
-      use.template operator()<2>(first);
-      first += 2;
-    } else {
-      use.template operator()<1>(first);
-      first += 1;
-    }
+  for (unsigned first = 0, tile = 0; first < rows; first += tile) {
+    tile = most_rows_of_tile(rows - first);
+    use(first, tile);
   }
 }
 

@@ -46,12 +46,13 @@ void multiply_few(Stream stream, const CardMatrix& matrix, const void* x, unsign
                   unsigned y_stride) {
   constexpr unsigned kRows = kWarpsInBlock * kRowsOfWarp<Type>;
   constexpr size_t kElement = kIsFloat<Type> ? sizeof(float) : sizeof(Q8Activation);
-  for_tiles(rows, [&]<unsigned X>(unsigned first) {
-    const Launch shape{{(matrix.count + kRows - 1) / kRows}, kWarpsInBlock * kWarp,
-                       kIsFloat<Type> ? 0 : kWarpsInBlock * product_bytes(X)};
-    launch(stream, gemv<Type, X>, shape, matrix,
-           static_cast<const void*>(static_cast<const std::byte*>(x) + size_t{first} * x_stride * kElement), x_stride,
-           y + size_t{first} * y_stride, y_stride);
+  for_tiles(rows, [&](unsigned first, unsigned tile) {
+    const void* from = static_cast<const std::byte*>(x) + size_t{first} * x_stride * kElement;
+    for_tile(tile, [&]<unsigned X>() {
+      const Launch shape{{(matrix.count + kRows - 1) / kRows}, kWarpsInBlock * kWarp,
+                         kIsFloat<Type> ? 0 : kWarpsInBlock * product_bytes(X)};
+      launch(stream, gemv<Type, X>, shape, matrix, from, x_stride, y + size_t{first} * y_stride, y_stride);
+    });
   });
 }
 

@@ -41,25 +41,26 @@ void NeuronOperator::run(Stream stream, const CardNeurons& neurons, const Neuron
         sum_down_of_many_by_output(stream, neurons.down, many, count, quantized_, to);
       }
     }
-    for_tiles(count, [&]<unsigned X>(unsigned offset) {
+    for_tiles(count, [&](unsigned offset, unsigned rows_of_tile) {
       const TileNeurons tile = many.from(offset);
-      if (!all) {
-        float* gates = gates_ + size_t{offset} * many.stride;
-        const Visited by_tile = visited.from(offset);
-        find_gates<X>(stream, neurons.gate, by_tile, h, first + offset, gates, tile.stride);
-        find_hidden<X>(stream, neurons.up, rule, by_tile, h, first + offset, gates, tile, counts);
-      }
-      if (observer != nullptr) {
+      for_tile(rows_of_tile, [&]<unsigned X>() {
+        if (!all) {
+          float* gates = gates_ + size_t{offset} * many.stride;
+          const Visited by_tile = visited.from(offset);
+          find_gates<X>(stream, neurons.gate, by_tile, h, first + offset, gates, tile.stride);
+          find_hidden<X>(stream, neurons.up, rule, by_tile, h, first + offset, gates, tile, counts);
+        }
+        if (observer == nullptr) return;
         CardObserver of_tile = *observer;
         if (of_tile.fired_set != nullptr) of_tile.fired_set += size_t{first + offset} * of_tile.words;
         observe<X>(stream, tile, neurons.numbers, neurons.count(), of_tile);
-      }
+      });
       if (sums_all) return;
       double* to = out + size_t{first + offset} * h.cols;
       if (neurons.down_by_neuron) {
-        sum_down_by_neuron<X>(stream, neurons.down, tile, partial_, to, counts);
+        sum_down_by_neuron(stream, neurons.down, tile, rows_of_tile, partial_, to, counts);
       } else {
-        sum_down_by_output<X>(stream, neurons.down, tile, quantized_, to, counts);
+        sum_down_by_output(stream, neurons.down, tile, rows_of_tile, quantized_, to, counts);
       }
     });
   });
