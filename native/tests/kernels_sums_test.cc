@@ -97,13 +97,14 @@ TEST(sums_of_any_number_of_rows_are_those_of_one_after_the_other) {
   }
 }
 
-// Scales of one batch within 2^18 of each other are summed as integers, others are not; neither may be seen.
+// Scales of one batch within 2^18 of each other are summed as integers, others are not; neither may be seen. Products may
+// leave the range of floats.
 TEST(sums_of_rows_whose_scales_lie_far_apart_are_those_of_one_after_the_other) {
   Random random(8);
   for (const WeightType type : kTypes) {
     const size_t cols = lengths(type).back();
     for (int spread = 0; spread <= 60; ++spread) {
-      for (const float largest : {1.0f, 0x1p100f, 0x1p-90f}) {
+      for (const float largest : {1.0f, 0x1p100f, 0x1p122f, 0x1p-90f}) {
         const auto rows = random_rows(random, type, Data::random, cols, 5);
         std::vector<float> scales = random_floats(random, Data::random, 5);
         for (size_t i = 0; i < scales.size(); ++i) scales[i] *= std::ldexp(largest, i % 2 == 0 ? 0 : -spread);

@@ -196,7 +196,8 @@ class IntegerSums {
       const __m256i quants = Block::quants(block_at(i, c), c % Block::kElements / kBlock);
       for (size_t v = 0; v < kVectors; ++v) {
         const size_t g = group_of(group, v);
-        sums[v] = Lanes::add(sums[v], Lanes::multiply(Lanes::splat(scale_[i][g]), vector_of<Lanes>(quants, v)));
+        // In f64, for a product may leave the range of floats.
+        sums[v] = Lanes::multiply_add(Lanes::add(Lanes::wide_zero(), vector_of<Lanes>(quants, v)), scale_[i][g], sums[v]);
         if constexpr (Block::kHasMinimum) sums[v] = Lanes::subtract(sums[v], double{minimum_[i][g]});
       }
     }
