@@ -59,17 +59,6 @@ struct GemmMemory {
   }
 };
 
-// A sum as gemv.h has it. It is not known where it is no number: that may be gemm()'s fault.
-class PlainSum {
- public:
-  THERMOCLINE_DEVICE void add(float term) { sum_ += term; }
-  THERMOCLINE_DEVICE float value() const { return sum_; }
-  THERMOCLINE_DEVICE bool known() const { return true; }
-
- private:
-  float sum_ = 0;
-};
-
 THERMOCLINE_DEVICE unsigned least(unsigned a, unsigned b) { return a < b ? a : b; }
 
 // What a thread brings of a slab of activations: every eighth unit of a row, or of two.
@@ -182,8 +171,7 @@ template <WeightType Type, unsigned Tiles, class Out>
 THERMOCLINE_KERNEL_OF(kGemmThreads, 2)
 void gemm(CardMatrix matrix, const Q8Activation* x, const uint32_t* nonzero, unsigned rows, unsigned x_stride, Out* y,
           unsigned y_stride) {
-  constexpr bool kPlain = std::is_same_v<Out, float>;
-  using Sum = std::conditional_t<kPlain, PlainSum, WideSum>;
+  using Sum = std::conditional_t<std::is_same_v<Out, float>, SumIn<float>, WideSum>;
   using Row = RowOfBlocks<Type>;
   const GemmMemory<Type, Tiles> memory{reinterpret_cast<uint32_t*>(shared_memory())};
   const size_t row_bytes = card_row_bytes(Type, matrix.cols);
@@ -248,7 +236,7 @@ void gemm(CardMatrix matrix, const Q8Activation* x, const uint32_t* nonzero, uns
   // Of infinite scales, perhaps. Then the products are computed once more, term by term.
   if (all_known) return;
   for_each_sum([&](const Sum&, unsigned j, unsigned r) {
-    y[size_t{j} * y_stride + r] = plain_product<std::conditional_t<kPlain, PlainSum, DoubleSum>>(
+    y[size_t{j} * y_stride + r] = plain_product<SumIn<Out>>(
         Row{matrix.rows + r * row_bytes, blocks}, x + size_t{j} * x_stride,
         nonzero == nullptr ? nullptr : nonzero + size_t{j} * x_stride);
   });

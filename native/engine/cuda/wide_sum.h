@@ -6,16 +6,19 @@
 
 namespace thermocline::cuda {
 
-class DoubleSum {
+// Terms added one after the other in floats or doubles.
+template <class Number>
+class SumIn {
  public:
   THERMOCLINE_DEVICE void add(float term) { sum_ += term; }
-  THERMOCLINE_DEVICE double value() const { return sum_; }
+  THERMOCLINE_DEVICE Number value() const { return sum_; }
   // Whether value() is the terms' sum.
   THERMOCLINE_DEVICE bool known() const { return true; }
 
  private:
-  double sum_ = 0;
+  Number sum_ = 0;
 };
+using DoubleSum = SumIn<double>;
 
 // What `high` loses is added up in `middle`, and what that loses in `low`: more than 70 bits, of which only the last
 // ones are ever rounded. No compiler may fuse or reorder these additions.
