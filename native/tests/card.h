@@ -81,12 +81,13 @@ bool same_value(Number a, Number b) {
   return (a != a && b != b) || std::memcmp(&a, &b, sizeof a) == 0;
 }
 
-// Sums of the same numbers, in f64 or as wide: the same once rounded to f32, but for one that lies between two floats, in
-// the middle as far as f64 can tell.
+// Sums of the same numbers, in f64 or as wide: the same once rounded to f32, but for one that lies exactly between two
+// floats, of which what another rounding did to it makes the other.
 inline bool same_sum(double actual, double expected) {
   const float a = static_cast<float>(actual), e = static_cast<float>(expected);
   if (same_value(a, e)) return true;
-  return std::nextafter(a, e) == e && std::abs(actual - expected) <= 0x1p-50 * std::abs(expected);
+  const double between = (double{a} + double{e}) / 2;
+  return std::nextafter(a, e) == e && std::isfinite(between) && (actual == between || expected == between);
 }
 
 }  // namespace thermocline::test

@@ -91,7 +91,7 @@ inline void check_sums(WeightType type, const std::vector<Bytes>& down, unsigned
     std::vector<double> expected(cols);
     best_kernels().accumulate[index_of(type)](values.data(), rows.data(), rows.size(), expected.data(), cols);
     for (unsigned c = 0; c < cols; ++c) {
-      if (same_sum(actual[j * cols + c], expected[c])) continue;
+      if (same_value(static_cast<float>(actual[j * cols + c]), static_cast<float>(expected[c]))) continue;
       fail(__FILE__, __LINE__, name_of(type), ", ", tile.neurons, " neurons, row ", j, " of ", tile.rows, ", column ", c,
            " of ", cols, ": ", actual[j * cols + c], " instead of ", expected[c]);
     }
