@@ -26,12 +26,6 @@ THERMOCLINE_DEVICE void transpose_bytes(uint32_t (&words)[4]) {
   words[3] = bytes_of(high01, high23, 0x7632);
 }
 
-// Bits of |x| that can be compared; 0 of what is no number.
-THERMOCLINE_DEVICE uint32_t magnitude_of(float x) {
-  const uint32_t bits = bits_of(x) & 0x7fffffff;
-  return bits < 0x7f800000 ? bits : 0;
-}
-
 // In a lane, with g = lane / 4 and t = lane % 4: rows g and g + 8 of the warp's, neurons 4t .. 4t + 3 and 16 + 4t .. of a
 // step, and kTiles columns from kTiles * g on.
 template <WeightType Type>

@@ -24,6 +24,12 @@ THERMOCLINE_DEVICE float to_sum_bits(float value) {
   return float_of((bits + (1u << (kDropped - 1))) >> kDropped << kDropped);
 }
 
+// Bits of |x| that can be compared; 0 of what is no number.
+THERMOCLINE_DEVICE uint32_t magnitude_of(float x) {
+  const uint32_t bits = bits_of(x) & 0x7fffffff;
+  return bits < 0x7f800000 ? bits : 0;
+}
+
 // A power of two that makes whole numbers of floats up to a largest one.
 struct Exponent {
   static constexpr uint32_t kOne = 1u << 23, kBits = 29;
@@ -174,8 +180,8 @@ class IntegerSums {
     const unsigned lane = lane_index(), warp = thread_index() / kWarp;
     uint32_t largest[kGroups][X] = {};
     const auto take = [&](unsigned g, unsigned j, float scale) {
-      const uint32_t magnitude = bits_of(to_sum_bits(scale)) & 0x7fffffff;
-      if (magnitude < 0x7f800000 && magnitude > largest[g][j]) largest[g][j] = magnitude;
+      const uint32_t magnitude = magnitude_of(to_sum_bits(scale));
+      if (magnitude > largest[g][j]) largest[g][j] = magnitude;
     };
     for_scales([&](unsigned g, unsigned j, float value, const QuantScale& scale) {
       take(g, j, value * scale.scale);
