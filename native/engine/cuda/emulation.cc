@@ -1,6 +1,5 @@
 #include "emulation.h"
 
-#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <exception>
@@ -8,7 +7,6 @@
 #include <random>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "fiber.h"
 
@@ -19,12 +17,14 @@ constexpr unsigned kLanes = 32;
 constexpr unsigned kMostThreads = 1024;      // a block, on every card
 constexpr size_t kMostSharedBytes = 227 << 10;  // on the largest; consumer cards have 99 KiB
 
-enum class State { runnable, at_block, at_warp, finished };
-
 struct Thread {
   Fiber fiber;
-  State state;
   unsigned exchanges;  // begun by this thread
+};
+
+// Threads that wait for the others of a block, or of a warp.
+struct Barrier {
+  unsigned first, threads, waiting;
 };
 
 // One block after the other; fibers' stacks are kept.
@@ -35,45 +35,50 @@ class Block {
   const Place& place() const { return place_; }
   std::byte* shared() { return shared_.get(); }
 
-  // Gives way to other threads until all have come as far.
-  void wait(State at) {
-    threads_[current_].state = at;
-    release(at);
-    threads_[current_].fiber.yield();
-  }
+  void wait_for_block() { wait(block_barrier_); }
+  void wait_for_warp() { wait(warp_barriers_[current_ / kLanes]); }
 
   const uint64_t* exchange(uint64_t mine) {
     Thread& thread = threads_[current_];
     // A lane may begin the next exchange before others have read this one, but not the one after that.
     uint64_t* values = exchanged_[current_ / kLanes][thread.exchanges++ % 2];
     values[current_ % kLanes] = mine;
-    wait(State::at_warp);
+    wait_for_warp();
     return values;
   }
 
  private:
   static void enter();
-  void release(State at);
 
-  void make_runnable(unsigned thread) {
-    threads_[thread].state = State::runnable;
-    runnable_.push_back(thread);
+  // Gives way to other threads until all have come as far. (One that has ended comes to no barrier.)
+  void wait(Barrier& barrier) {
+    if (++barrier.waiting == barrier.threads) {
+      barrier.waiting = 0;
+      make_runnable(barrier.first, barrier.threads);
+    }
+    threads_[current_].fiber.yield();
+  }
+
+  void make_runnable(unsigned first, unsigned threads) {
+    for (unsigned t = first; t < first + threads; ++t) runnable_[runnables_++] = t;
   }
 
   unsigned take_next() {
-    if (runnable_.empty()) {
+    if (runnables_ == 0) {
       throw Fault("the threads of a block wait at different barriers, or for some that have ended");
     }
-    std::swap(runnable_[random_() % runnable_.size()], runnable_.back());
-    const unsigned thread = runnable_.back();
-    runnable_.pop_back();
+    // The generator has 31 bits; their product with a number takes no division.
+    const auto chosen = static_cast<unsigned>(random_() * uint64_t{runnables_} >> 31);
+    const unsigned thread = runnable_[chosen];
+    runnable_[chosen] = runnable_[--runnables_];
     return thread;
   }
 
   Place place_{};
   const std::function<void()>* kernel_ = nullptr;
   std::deque<Thread> threads_;
-  std::vector<unsigned> runnable_;
+  unsigned runnable_[kMostThreads], runnables_ = 0;
+  Barrier block_barrier_{}, warp_barriers_[kMostThreads / kLanes] = {};
   std::unique_ptr<std::byte[]> shared_;
   uint64_t exchanged_[kMostThreads / kLanes][2][kLanes];
   unsigned current_ = 0, finished_ = 0;
@@ -81,7 +86,8 @@ class Block {
   std::minstd_rand random_{1};
 };
 
-thread_local Block* running = nullptr;
+// Kernels ask for their place all the time: where a thread has this is fixed when the library is loaded.
+[[gnu::tls_model("initial-exec")]] thread_local Block* running = nullptr;
 
 Block& block() {
   if (running == nullptr) throw Fault("code of a kernel was called outside of a launch");
@@ -96,12 +102,14 @@ void Block::run(const Launch& launch, Extent index, const std::function<void()>&
   if (launch.shared_bytes > 0) std::memset(shared_.get(), 0xff, launch.shared_bytes);
   while (threads_.size() < launch.threads) threads_.emplace_back();
   finished_ = 0;
-  runnable_.clear();
+  runnables_ = 0;
   for (unsigned t = 0; t < launch.threads; ++t) {
     threads_[t].exchanges = 0;
     threads_[t].fiber.start(&Block::enter);
-    make_runnable(t);
   }
+  make_runnable(0, launch.threads);
+  block_barrier_ = {0, launch.threads, 0};
+  for (unsigned t = 0; t < launch.threads; t += kLanes) warp_barriers_[t / kLanes] = {t, kLanes, 0};
   while (finished_ < launch.threads && !thrown_) {
     current_ = place_.thread = take_next();
     threads_[current_].fiber.resume();
@@ -119,19 +127,8 @@ void Block::enter() {
   } catch (...) {
     if (!block.thrown_) block.thrown_ = std::current_exception();
   }
-  self.state = State::finished;
   ++block.finished_;
   self.fiber.finish();
-}
-
-// Lets threads go on once all of them wait.
-void Block::release(State at) {
-  const unsigned first = at == State::at_warp ? current_ / kLanes * kLanes : 0;
-  const unsigned last = at == State::at_warp ? first + kLanes : place_.threads;
-  for (unsigned t = first; t < last; ++t) {
-    if (threads_[t].state != at) return;
-  }
-  for (unsigned t = first; t < last; ++t) make_runnable(t);
 }
 
 void check(const Launch& launch) {
@@ -150,20 +147,21 @@ void check(const Launch& launch) {
 void run(const Launch& launch, const std::function<void()>& kernel) {
   check(launch);
   if (running != nullptr) throw Fault("a kernel was launched from within a kernel");
-  static thread_local Block block;
+  // Elsewhere than what is fixed, of which a library gets little.
+  static thread_local const auto block = std::make_unique<Block>();
   struct Running {
-    explicit Running(Block& block) { running = &block; }
+    explicit Running(Block* block) { running = block; }
     ~Running() { running = nullptr; }
-  } scope(block);
+  } scope(block.get());
   for (unsigned y = 0; y < launch.grid.y; ++y) {
-    for (unsigned x = 0; x < launch.grid.x; ++x) block.run(launch, {x, y}, kernel);
+    for (unsigned x = 0; x < launch.grid.x; ++x) block->run(launch, {x, y}, kernel);
   }
 }
 
 const Place& place() { return block().place(); }
 std::byte* shared_memory() { return block().shared(); }
-void sync_threads() { block().wait(State::at_block); }
-void sync_warp() { block().wait(State::at_warp); }
+void sync_threads() { block().wait_for_block(); }
+void sync_warp() { block().wait_for_warp(); }
 const uint64_t* exchange(uint64_t mine) { return block().exchange(mine); }
 
 }  // namespace thermocline::cuda::emulated
