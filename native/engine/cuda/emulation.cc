@@ -56,26 +56,33 @@ class Block {
       barrier.waiting = 0;
       make_runnable(barrier.first, barrier.threads);
     }
-    threads_[current_].fiber.yield();
+    Fiber& self = threads_[current_].fiber;
+    Fiber& next = take_next();
+    if (&next != &self) self.switch_to(next);
   }
 
   void make_runnable(unsigned first, unsigned threads) {
     for (unsigned t = first; t < first + threads; ++t) runnable_[runnables_++] = t;
   }
 
-  unsigned take_next() {
+  // Who goes on: any thread that can, or the launch.
+  Fiber& take_next() {
+    if (finished_ == place_.threads || thrown_) return launch_;
     if (runnables_ == 0) {
-      throw Fault("the threads of a block wait at different barriers, or for some that have ended");
+      constexpr auto kWhy = "the threads of a block wait at different barriers, or for some that have ended";
+      thrown_ = std::make_exception_ptr(Fault(kWhy));
+      return launch_;
     }
     // The generator has 31 bits; their product with a number takes no division.
     const auto chosen = static_cast<unsigned>(random_() * uint64_t{runnables_} >> 31);
-    const unsigned thread = runnable_[chosen];
+    current_ = place_.thread = runnable_[chosen];
     runnable_[chosen] = runnable_[--runnables_];
-    return thread;
+    return threads_[current_].fiber;
   }
 
   Place place_{};
   const std::function<void()>* kernel_ = nullptr;
+  Fiber launch_;
   std::deque<Thread> threads_;
   unsigned runnable_[kMostThreads], runnables_ = 0;
   Barrier block_barrier_{}, warp_barriers_[kMostThreads / kLanes] = {};
@@ -110,25 +117,22 @@ void Block::run(const Launch& launch, Extent index, const std::function<void()>&
   make_runnable(0, launch.threads);
   block_barrier_ = {0, launch.threads, 0};
   for (unsigned t = 0; t < launch.threads; t += kLanes) warp_barriers_[t / kLanes] = {t, kLanes, 0};
-  while (finished_ < launch.threads && !thrown_) {
-    current_ = place_.thread = take_next();
-    threads_[current_].fiber.resume();
-  }
+  launch_.switch_to(take_next());
   if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
 }
 
 void Block::enter() {
   Block& block = *running;
   // Its place does not move while others of the block run.
-  Thread& self = block.threads_[block.current_];
-  self.fiber.entered();
+  Fiber& self = block.threads_[block.current_].fiber;
+  self.entered();
   try {
     (*block.kernel_)();
   } catch (...) {
     if (!block.thrown_) block.thrown_ = std::current_exception();
   }
   ++block.finished_;
-  self.fiber.finish();
+  self.finish_to(block.take_next());
 }
 
 void check(const Launch& launch) {

@@ -44,7 +44,9 @@ namespace thermocline::cuda::emulated {
 
 void Fiber::start(void (*entry)()) {
   if (!stack_) stack_ = std::make_unique_for_overwrite<std::byte[]>(kStackBytes);
-  own_fake_ = nullptr;
+  fake_stack_ = nullptr;
+  bottom_ = stack_.get();
+  bytes_ = kStackBytes;
 #if defined(__SANITIZE_ADDRESS__)
   // A fiber that was abandoned in the middle left its variables' marks there.
   ASAN_UNPOISON_MEMORY_REGION(stack_.get(), kStackBytes);
@@ -57,51 +59,39 @@ void Fiber::start(void (*entry)()) {
   void* frame[kRegisters + 2] = {};
   frame[kRegisters] = reinterpret_cast<void*>(entry);
   std::memcpy(top - sizeof(frame), frame, sizeof(frame));
-  own_ = top - sizeof(frame);
+  pointer_ = top - sizeof(frame);
 #else
-  getcontext(&own_);
-  own_.uc_stack.ss_sp = stack_.get();
-  own_.uc_stack.ss_size = kStackBytes;
-  own_.uc_link = nullptr;
-  makecontext(&own_, entry, 0);
+  getcontext(&context_);
+  context_.uc_stack.ss_sp = stack_.get();
+  context_.uc_stack.ss_size = kStackBytes;
+  context_.uc_link = nullptr;
+  makecontext(&context_, entry, 0);
 #endif
 }
 
-void Fiber::resume() {
+void Fiber::leave_to(Fiber& other, [[maybe_unused]] bool for_good) {
+  other.switched_from_ = this;
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(&resumer_fake_, stack_.get(), kStackBytes);
+  __sanitizer_start_switch_fiber(for_good ? nullptr : &fake_stack_, other.bottom_, other.bytes_);
 #endif
 #if defined(__x86_64__)
-  thermocline_switch_stack(&resumer_, own_);
+  thermocline_switch_stack(&pointer_, other.pointer_);
 #else
-  swapcontext(&resumer_, &own_);
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(resumer_fake_, nullptr, nullptr);
-#endif
-}
-
-void Fiber::leave([[maybe_unused]] bool for_good) {
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(for_good ? nullptr : &own_fake_, resumer_stack_, resumer_stack_bytes_);
-#endif
-#if defined(__x86_64__)
-  thermocline_switch_stack(&own_, resumer_);
-#else
-  swapcontext(&own_, &resumer_);
+  swapcontext(&context_, &other.context_);
 #endif
   entered();
 }
 
 void Fiber::entered() {
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(own_fake_, &resumer_stack_, &resumer_stack_bytes_);
+  // Where a thread's own stack lies is learned here, from the first fiber that it switches to.
+  __sanitizer_finish_switch_fiber(fake_stack_, &switched_from_->bottom_, &switched_from_->bytes_);
 #endif
 }
 
-void Fiber::finish() {
-  leave(true);
-  std::terminate();  // nobody resumes what has finished
+void Fiber::finish_to(Fiber& other) {
+  leave_to(other, true);
+  std::terminate();  // nobody goes on with what has finished
 }
 
 }  // namespace thermocline::cuda::emulated

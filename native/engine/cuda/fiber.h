@@ -13,40 +13,38 @@ namespace thermocline::cuda::emulated {
 
 class Fiber {
  public:
+  // The calling thread's own stack, until start().
   Fiber() = default;
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  // What resume() is to begin with: entry(), which must end in finish(). What ran before is forgotten; its stack is kept.
+  // What the first switch to it begins with: entry(), which first calls entered() and never returns. What ran before is
+  // forgotten; its stack is kept.
   void start(void (*entry)());
 
-  // The thread's own stack: goes on in the fiber until that yields or finishes.
-  void resume();
+  // By the code that runs in this fiber: goes on there until somebody switches back.
+  void switch_to(Fiber& other) { leave_to(other, false); }
+  // The same, but nobody will.
+  [[noreturn]] void finish_to(Fiber& other);
 
-  // The fiber: goes back to whoever resumed it.
-  void yield() { leave(false); }
-  [[noreturn]] void finish();
-
-  // The first thing that entry() does.
   void entered();
 
  private:
   static constexpr size_t kStackBytes = 256 << 10;
 
-  void leave(bool for_good);
+  void leave_to(Fiber& other, bool for_good);
 
   std::unique_ptr<std::byte[]> stack_;
 #if defined(__x86_64__)
-  void* own_ = nullptr;      // stack pointers while the other side runs
-  void* resumer_ = nullptr;
+  void* pointer_ = nullptr;  // of the stack, while others run
 #else
-  ucontext_t own_, resumer_;
+  ucontext_t context_;
 #endif
   // For the address sanitizer, which must know about stacks.
-  void* own_fake_ = nullptr;
-  void* resumer_fake_ = nullptr;
-  const void* resumer_stack_ = nullptr;
-  size_t resumer_stack_bytes_ = 0;
+  Fiber* switched_from_ = nullptr;
+  void* fake_stack_ = nullptr;
+  const void* bottom_ = nullptr;
+  size_t bytes_ = 0;
 };
 
 }  // namespace thermocline::cuda::emulated

@@ -7,6 +7,8 @@
 // Its d are the products of row g with the columns 2t and 2t + 1, then those of row g + 8.
 #pragma once
 
+#include <type_traits>
+
 #include "target.h"
 
 namespace thermocline::cuda {
@@ -68,33 +70,51 @@ THERMOCLINE_DEVICE void add_tile(const uint32_t (&a)[4], const uint32_t (&b)[2],
 
 #else
 
-// The first sixteen columns, or the last, of add_tile().
-template <bool Signed>
-void add_half_tile(const uint32_t (&a)[2], uint32_t b, int (&d)[4]) {
-  const unsigned g = emulated::place().thread % kWarp / 4, t = emulated::place().thread % 4;
-  uint64_t rows[4];  // a copy, for other lanes may go past the next exchange
-  std::memcpy(rows, emulated::exchange(a[0] | uint64_t{a[1]} << 32) + 4 * g, sizeof rows);
-  const uint64_t* columns = emulated::exchange(b);
-  for (unsigned i = 0; i < 4; ++i) {
-    for (unsigned k = 0; k < 16; ++k) {
-      const auto byte = static_cast<uint8_t>(rows[k / 4] >> (i / 2 * 32 + k % 4 * 8));
-      const auto other = static_cast<int8_t>(columns[4 * (2 * t + i % 2) + k / 4] >> k % 4 * 8);
-      d[i] += (Signed ? static_cast<int8_t>(byte) : byte) * other;
+// add_tile() with 16 or 32 columns of a.
+template <bool Signed, unsigned Halves>
+void add_columns(const uint32_t (&a)[2 * Halves], const uint32_t (&b)[Halves], int (&d)[4]) {
+  using Byte = std::conditional_t<Signed, int8_t, uint8_t>;
+  constexpr unsigned kColumns = 16 * Halves;
+  const unsigned g = lane_index() / 4, t = lane_index() % 4;
+  uint32_t words[2][kColumns / 4];
+  Byte rows[2][kColumns];
+  for (unsigned half = 0; half < Halves; ++half) {
+    const uint64_t* all = emulated::exchange(a[2 * half] | uint64_t{a[2 * half + 1]} << 32);
+    for (unsigned k = 0; k < 4; ++k) {
+      words[0][4 * half + k] = static_cast<uint32_t>(all[4 * g + k]);
+      words[1][4 * half + k] = static_cast<uint32_t>(all[4 * g + k] >> 32);
     }
+  }
+  std::memcpy(rows, words, sizeof rows);
+  int8_t columns[2][kColumns];
+  const uint64_t* all = emulated::exchange(b[0] | (Halves == 2 ? uint64_t{b[Halves - 1]} << 32 : 0));
+  for (unsigned i = 0; i < 2; ++i) {
+    for (unsigned half = 0; half < Halves; ++half) {
+      for (unsigned k = 0; k < 4; ++k) {
+        words[i][4 * half + k] = static_cast<uint32_t>(all[4 * (2 * t + i) + k] >> 32 * half);
+      }
+    }
+  }
+  std::memcpy(columns, words, sizeof columns);
+  for (unsigned i = 0; i < 4; ++i) {
+    int sum = d[i];
+    // As a loop it becomes vector instructions, which spread out it does not.
+#pragma GCC unroll 1
+    for (unsigned k = 0; k < kColumns; ++k) sum += rows[i / 2][k] * columns[i % 2][k];
+    d[i] = sum;
   }
 }
 template <bool Signed>
 void add_tile(const uint32_t (&a)[4], const uint32_t (&b)[2], int (&d)[4]) {
-  add_half_tile<Signed>({a[0], a[1]}, b[0], d);
-  add_half_tile<Signed>({a[2], a[3]}, b[1], d);
+  add_columns<Signed, 2>(a, b, d);
 }
 inline void multiply_tile(const uint32_t (&a)[2], uint32_t b, int c, int (&d)[4]) {
   for (int& each : d) each = c;
-  add_half_tile<true>(a, b, d);
+  add_columns<true, 1>(a, {b}, d);
 }
 inline void multiply_tile(const uint32_t (&a)[4], const uint32_t (&b)[2], int c, int (&d)[4]) {
   for (int& each : d) each = c;
-  add_tile<true>(a, b, d);
+  add_columns<true, 2>(a, b, d);
 }
 
 #endif
