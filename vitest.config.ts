@@ -1,19 +1,37 @@
 import { availableParallelism } from "node:os";
-import { defineConfig } from "vitest/config";
+import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
 
-/** A card emulated on the CPU takes the part of the simulated one, and is far slower. */
-const slowness = process.env.THERMOCLINE_TEST_GPU === "emulated" ? 10 : 1;
+const EMULATED = "emulated";
+
+/** Tests that run a part on the GPU do so on `device`; without one each on its own choice, which is mostly `host`. */
+function suite(name: string, include: string, device?: string): TestProjectInlineConfiguration {
+  // A card emulated on the CPU takes the part of the simulated one, and is far slower.
+  const slowness = device === EMULATED ? 10 : 1;
+  return {
+    test: {
+      name,
+      include: [include],
+      env: device === undefined ? {} : { THERMOCLINE_TEST_GPU: device },
+      // Endings for machines far slower than the slowest we test on; no test waits for one to pass.
+      testTimeout: 120_000 * slowness,
+      hookTimeout: 120_000 * slowness,
+      teardownTimeout: 10_000,
+      // Engines and child processes hold native state: a process each, not a worker thread.
+      pool: "forks",
+    },
+  };
+}
+
+const ALL = "test/**/*.test.ts";
+const named = process.env.THERMOCLINE_TEST_GPU;
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
-    // Engines and child processes hold native state: a process each, not a worker thread.
-    pool: "forks",
     // By default one core is left to vitest itself, which has little to do: of two cores that is half.
     maxWorkers: availableParallelism(),
-    // Deadlines for machines far slower than the slowest we test on; no test waits for one to pass.
-    testTimeout: 120_000 * slowness,
-    hookTimeout: 120_000 * slowness,
-    teardownTimeout: 10_000,
+    projects:
+      named === undefined
+        ? [suite("host", ALL), suite(EMULATED, "test/e2e/*.test.ts", EMULATED)]
+        : [suite(named, ALL, named)],
   },
 });
