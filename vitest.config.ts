@@ -12,7 +12,7 @@ function suite(name: string, include: string, device?: string): TestProjectInlin
       name,
       include: [include],
       env: device === undefined ? {} : { THERMOCLINE_TEST_GPU: device },
-      // Endings for machines far slower than the slowest we test on; no test waits for one to pass.
+      // Deadlines for machines far slower than the slowest we test on; no test waits for one to pass.
       testTimeout: 120_000 * slowness,
       hookTimeout: 120_000 * slowness,
       teardownTimeout: 10_000,

@@ -10,8 +10,8 @@ set(THERMOCLINE_CUDA_TEST_ARCHITECTURES "86" CACHE STRING "The same for tests of
 set(THERMOCLINE_NVCC_FLAGS -std=c++20 -O3 -fmad=false --expt-relaxed-constexpr -Werror all-warnings -diag-suppress 177
   -Xcompiler=-Wall,-Wextra,-fPIC,-fvisibility=hidden,-ffp-contract=off --threads 2)
 
-# The PTX that code for a compute capability is made of. Kernels tell three kinds of cards apart: before 8.0 (tensor_core.h),
-# and after it those that are fast in f64 or not (wide_sum.h); most of the compiler's time goes into PTX, one for each.
+# The PTX that code for a compute capability is made of. Kernels tell three kinds of cards apart: those before 8.0
+# (tensor_core.h), and later ones that are fast in f64 or not (wide_sum.h). Most of the compiler's time goes into PTX.
 function(ptx_for architecture ptx)
   set(${ptx} ${architecture} PARENT_SCOPE)
   if(architecture STREQUAL "90")
