@@ -5,6 +5,8 @@ import type {
   EnginePlan,
   ExecutorKind,
   ModelShape,
+  Norm,
+  RopePairs,
   Schedule,
   TensorRef,
   WeightType,
@@ -14,6 +16,8 @@ import {
   type LoadRequest,
   type Tensor,
   Activation as WireActivation,
+  Norm as WireNorm,
+  RopePairs as WireRopePairs,
   type Schedule as WireSchedule,
   type ModelShape as WireShape,
   WeightType as WireWeightType,
@@ -29,6 +33,14 @@ const ACTIVATIONS: ReadonlyMap<WireActivation, Activation> = new Map([
   [WireActivation.RELU, "relu"],
   [WireActivation.RELU2, "relu2"],
   [WireActivation.SILU, "silu"],
+]);
+const NORMS: ReadonlyMap<WireNorm, Norm> = new Map([
+  [WireNorm.RMS, "rms"],
+  [WireNorm.LAYER, "layer"],
+]);
+const ROPE_PAIRS: ReadonlyMap<WireRopePairs, RopePairs> = new Map([
+  [WireRopePairs.ADJACENT, "adjacent"],
+  [WireRopePairs.HALVES, "halves"],
 ]);
 const WEIGHT_TYPES: ReadonlyMap<WireWeightType, WeightType> = new Map([
   [WireWeightType.F32, "f32"],
@@ -105,10 +117,12 @@ function toShape(shape: WireShape): ModelShape {
     headDim: positive(shape.headDim, "shape.head_dim"),
     ff: positive(shape.ff, "shape.ff"),
     vocab: positive(shape.vocab, "shape.vocab"),
-    rmsEpsilon: shape.rmsEpsilon,
+    norm: known(NORMS, shape.norm, "shape.norm"),
+    normEpsilon: shape.normEpsilon,
     ropeBase: shape.ropeBase,
     ropeScale: shape.ropeScale,
     ropeDims: shape.ropeDims,
+    ropePairs: known(ROPE_PAIRS, shape.ropePairs, "shape.rope_pairs"),
     activation: known(ACTIVATIONS, shape.activation, "shape.activation"),
     reluThreshold: shape.reluThreshold,
     predictorThreshold: shape.predictorThreshold,

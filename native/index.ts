@@ -55,6 +55,9 @@ export type InstructionSet = (typeof INSTRUCTION_SETS)[number];
 /** GGUF's formats for weights; `native/kernels/kernels.h` holds the same list. */
 export type WeightType = "f32" | "f16" | "q8_0" | "q4_0" | "bf16" | "q4_k" | "q5_k" | "q6_k";
 export type Activation = "relu" | "relu2" | "silu";
+export type Norm = "rms" | "layer";
+/** Which rotated dimensions of a head turn together: 2i with 2i + 1, or i with i + half of them (as in GPT-NeoX). */
+export type RopePairs = "adjacent" | "halves";
 export type ExecutorKind = "cpu" | "gpu";
 
 /** What {@link machine} finds. */
@@ -194,12 +197,16 @@ export interface ModelShape {
   /** Neurons a layer. */
   ff: number;
   vocab: number;
-  rmsEpsilon: number;
+  /** What comes before attention, FFN and head: RMSNorm, or LayerNorm with a weight, a bias, both or none. */
+  norm: Norm;
+  /** Added to the mean square, or the variance, that the norm divides by the root of. */
+  normEpsilon: number;
   ropeBase: number;
   /** Positions are multiplied by this before rotation. */
   ropeScale: number;
-  /** Leading dimensions of a head that are rotated; adjacent pairs, as GGUF's llama has them. */
+  /** Leading dimensions of a head that are rotated. */
   ropeDims: number;
+  ropePairs: RopePairs;
   activation: Activation;
   /**
    * Under the ReLUs a neuron fires when its gate is above 0 and at least this (FATReLU; `relu2` asks no more of up than

@@ -1,11 +1,20 @@
 /** An engine plan as the message that travels to its executor. */
 import { createHash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
-import type { Activation, EnginePlan, ExecutorKind, WeightType } from "../../native/index.js";
+import type {
+  Activation,
+  EnginePlan,
+  ExecutorKind,
+  Norm,
+  RopePairs,
+  WeightType,
+} from "../../native/index.js";
 import {
   type LoadRequest,
   LoadRequestSchema,
   Activation as WireActivation,
+  Norm as WireNorm,
+  RopePairs as WireRopePairs,
   WeightType as WireWeightType,
 } from "../../proto/gen/thermocline/v1/executor_pb.js";
 import { ExecutorKind as WireKind } from "../../proto/gen/thermocline/v1/inference_pb.js";
@@ -14,6 +23,11 @@ const ACTIVATIONS: Record<Activation, WireActivation> = {
   relu: WireActivation.RELU,
   relu2: WireActivation.RELU2,
   silu: WireActivation.SILU,
+};
+const NORMS: Record<Norm, WireNorm> = { rms: WireNorm.RMS, layer: WireNorm.LAYER };
+const ROPE_PAIRS: Record<RopePairs, WireRopePairs> = {
+  adjacent: WireRopePairs.ADJACENT,
+  halves: WireRopePairs.HALVES,
 };
 const WEIGHT_TYPES: Record<WeightType, WireWeightType> = {
   f32: WireWeightType.F32,
@@ -52,7 +66,12 @@ function withoutArena(plan: EnginePlan): LoadRequest {
   return create(LoadRequestSchema, {
     modelPath: plan.modelPath,
     modelBytes: BigInt(plan.modelBytes),
-    shape: { ...plan.shape, activation: ACTIVATIONS[plan.shape.activation] },
+    shape: {
+      ...plan.shape,
+      activation: ACTIVATIONS[plan.shape.activation],
+      norm: NORMS[plan.shape.norm],
+      ropePairs: ROPE_PAIRS[plan.shape.ropePairs],
+    },
     tensors: plan.tensors.map((tensor) => ({
       ...tensor,
       type: WEIGHT_TYPES[tensor.type],

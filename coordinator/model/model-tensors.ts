@@ -1,6 +1,7 @@
 /** Finds the tensors a llama-shaped model consists of and checks that the engines can compute with each of them. */
 import type { ModelShape, TensorRef } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
+import type { Architecture } from "./architecture.js";
 import type { GgufFile, GgufTensor } from "./gguf.js";
 import { abbreviate } from "./gguf-metadata.js";
 import { SUPPORTED_TYPE_NAMES } from "./tensor-types.js";
@@ -22,10 +23,11 @@ const NOT_PARAMETERS = /^(rope_freqs|blk\.\d+\.fc[12])\.weight$/;
 
 /**
  * @throws ThermoclineError DATA_LOSS when a tensor is missing or of the wrong size, UNIMPLEMENTED when one has a type
- *   without kernels or belongs to a calculation the engines do not have (biases, experts)
+ *   without kernels or belongs to a calculation the engines do not have (biases of matrices, experts)
  */
 export function collectTensors(
   file: GgufFile,
+  { normParts }: Architecture,
   shape: Omit<ModelShape, "activation" | "reluThreshold" | "vocab">,
 ): ModelTensors {
   const collector = new Collector(file);
@@ -34,16 +36,26 @@ export function collectTensors(
   const tokens = file.metadata.strings("tokenizer.ggml.tokens", []).length;
   if (tokens > vocab)
     throw collector.wrong(`the vocabulary has ${tokens} tokens, the embedding ${vocab} rows`);
+  const norm = (name: string): void => {
+    for (const part of normParts) collector.vector(`${name}.${part}`, embd);
+  };
   let predictors = 0;
   let transposed = 0;
   for (let layer = 0; layer < layers; layer++) {
     const name = (part: string) => `blk.${layer}.${part}.weight`;
-    collector.vector(name("attn_norm"), embd);
+    norm(`blk.${layer}.attn_norm`);
     collector.matrix(name("attn_q"), embd, heads * headDim);
     collector.matrix(name("attn_k"), embd, kvHeads * headDim);
     collector.matrix(name("attn_v"), embd, kvHeads * headDim);
     collector.matrix(name("attn_output"), heads * headDim, embd);
-    collector.vector(name("ffn_norm"), embd);
+    if (normParts.length > 0 && !file.tensors.has(name("ffn_norm")) && file.tensors.has(name("attn_norm"))) {
+      // Such as StableLM 2 12B.
+      throw collector.unimplemented(
+        `there is no ${name("ffn_norm")}, so that attention and FFN of a layer have the same input, which no engine ` +
+          "can compute yet; use a model with norms before both",
+      );
+    }
+    norm(`blk.${layer}.ffn_norm`);
     collector.matrix(name("ffn_gate"), embd, ff);
     collector.matrix(name("ffn_up"), embd, ff);
     if (file.tensors.has(name("ffn_down_t"))) {
@@ -61,7 +73,7 @@ export function collectTensors(
   if (transposed !== 0 && transposed !== layers) {
     throw collector.wrong(`${transposed} of ${layers} layers hold ffn_down_t where all or none should`);
   }
-  collector.vector("output_norm.weight", embd);
+  norm("output_norm");
   if (file.tensors.has("output.weight")) collector.matrix("output.weight", embd, vocab);
   if (file.tensors.has("rope_freqs.weight")) collector.vector("rope_freqs.weight", ropeDims / 2);
   collector.checkNothingIsLeft();
@@ -121,6 +133,10 @@ class Collector {
     return new ThermoclineError("DATA_LOSS", `${this.file.path}: ${what}; convert the model again`);
   }
 
+  unimplemented(what: string): ThermoclineError {
+    return new ThermoclineError("UNIMPLEMENTED", `${this.file.path}: ${what}`);
+  }
+
   private find(name: string): GgufTensor {
     const tensor = this.file.tensors.get(name);
     if (tensor === undefined) throw this.wrong(`tensor ${name} is missing`);
@@ -138,10 +154,6 @@ class Collector {
     const ref: TensorRef = { name, type, offset, rows, cols };
     this.refs.push(ref);
     return ref;
-  }
-
-  private unimplemented(what: string): ThermoclineError {
-    return new ThermoclineError("UNIMPLEMENTED", `${this.file.path}: ${what}`);
   }
 }
 

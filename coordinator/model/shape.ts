@@ -1,16 +1,16 @@
 /** A model's shape, read from a file's metadata under llama.cpp's keys. */
 import type { ModelShape } from "../../native/index.js";
 import { ThermoclineError } from "../../proto/errors.js";
+import type { Architecture } from "./architecture.js";
 import type { GgufFile } from "./gguf.js";
 import { abbreviate } from "./gguf-metadata.js";
 
 /** PowerInfer's key: the logit from which its predictors take a neuron for active; 0 where a file has none. */
 export const PREDICTOR_THRESHOLD_KEY = "powerinfer.sparse_threshold";
 
-/** Architectures whose layers the engines compute; Bamboo is llama's shape with another activation. */
-const ARCHITECTURES: readonly string[] = ["llama", "bamboo"];
-
 const MAX_SIZE = 2 ** 31 - 1;
+
+const NORM_EPSILON_KEYS = { rms: "layer_norm_rms_epsilon", layer: "layer_norm_epsilon" } as const;
 
 /**
  * Keys (behind the architecture's prefix) that change what a layer computes in ways the engines do not have. Zero
@@ -29,25 +29,16 @@ const UNSUPPORTED_KEYS = [
   "logit_scale",
 ];
 
-/** @throws ThermoclineError DATA_LOSS when the key is missing, UNIMPLEMENTED for an architecture without an engine */
-export function architectureOf(file: GgufFile): string {
-  const architecture = file.metadata.string("general.architecture");
-  if (ARCHITECTURES.includes(architecture)) return architecture;
-  throw new ThermoclineError(
-    "UNIMPLEMENTED",
-    `${file.path}: the architecture ${abbreviate(architecture)} has no engine yet; supported: ` +
-      ARCHITECTURES.join(", "),
-  );
-}
-
 /**
  * Everything but the activation and the vocabulary's size, which only the embedding's rows tell for certain.
  *
  * @throws ThermoclineError DATA_LOSS for missing or contradictory sizes, UNIMPLEMENTED for a calculation the engines
  *   do not have
  */
-export function readShape(file: GgufFile): Omit<ModelShape, "activation" | "reluThreshold" | "vocab"> {
-  const architecture = architectureOf(file);
+export function readShape(
+  file: GgufFile,
+  { name: architecture, norm, ropePairs }: Architecture,
+): Omit<ModelShape, "activation" | "reluThreshold" | "vocab"> {
   const { metadata } = file;
   for (const key of UNSUPPORTED_KEYS) refuse(file, `${architecture}.${key}`);
 
@@ -85,10 +76,12 @@ export function readShape(file: GgufFile): Omit<ModelShape, "activation" | "relu
     kvHeads,
     headDim,
     ff: size("feed_forward_length", null),
-    rmsEpsilon: positive(file, `${architecture}.attention.layer_norm_rms_epsilon`, null),
+    norm,
+    normEpsilon: positive(file, `${architecture}.attention.${NORM_EPSILON_KEYS[norm]}`, null),
     ropeBase: positive(file, `${architecture}.rope.freq_base`, 10_000),
     ropeScale: 1 / ropeFactor(file, architecture),
     ropeDims,
+    ropePairs,
     predictorThreshold: metadata.number(PREDICTOR_THRESHOLD_KEY, 0),
   };
 }

@@ -10,6 +10,10 @@ namespace {
 Activation read_activation(const Argument& activation) {
   return static_cast<Activation>(activation.choice({"relu", "relu2", "silu"}));
 }
+Norm read_norm(const Argument& norm) { return static_cast<Norm>(norm.choice({"rms", "layer"})); }
+RopePairs read_rope_pairs(const Argument& pairs) {
+  return static_cast<RopePairs>(pairs.choice({"adjacent", "halves"}));
+}
 ExecutorKind read_executor_kind(const Argument& kind) { return static_cast<ExecutorKind>(kind.choice({"cpu", "gpu"})); }
 Residency read_residency(const Argument& residency) {
   return static_cast<Residency>(residency.choice({"mapped", "resident"}));
@@ -36,10 +40,12 @@ ModelShape read_shape(const Argument& shape) {
       .head_dim = shape.field("headDim").uint32(),
       .ff = shape.field("ff").uint32(),
       .vocab = shape.field("vocab").uint32(),
-      .rms_epsilon = shape.field("rmsEpsilon").float32(),
+      .norm = read_norm(shape.field("norm")),
+      .norm_epsilon = shape.field("normEpsilon").float32(),
       .rope_base = shape.field("ropeBase").float32(),
       .rope_scale = shape.field("ropeScale").float32(),
       .rope_dims = shape.field("ropeDims").uint32(),
+      .rope_pairs = read_rope_pairs(shape.field("ropePairs")),
       .activation = read_activation(shape.field("activation")),
       .relu_threshold = shape.field("reluThreshold").float32(),
       .predictor_threshold = shape.field("predictorThreshold").float32(),

@@ -52,6 +52,12 @@ class Finder {
 
   const TensorRef* vector(const std::string& name, uint64_t cols) { return present(find_vector(name, cols), name); }
 
+  NormTensors norm(const std::string& name) {
+    const uint32_t embd = plan_.shape.embd;
+    if (plan_.shape.norm == Norm::rms) return {vector(name + ".weight", embd), nullptr};
+    return {find_vector(name + ".weight", embd), find_vector(name + ".bias", embd)};
+  }
+
   const TensorRef* present(const TensorRef* tensor, const std::string& name) const {
     if (tensor == nullptr) throw Error(ErrorCode::invalid_argument, "the plan lists no " + name, "tensors");
     return tensor;
@@ -98,16 +104,17 @@ class Finder {
 };
 
 LayerTensors find_layer(Finder& finder, const ModelShape& shape, uint32_t layer) {
-  const auto name = [layer](const char* part) { return "blk." + std::to_string(layer) + "." + part + ".weight"; };
+  const std::string block = "blk." + std::to_string(layer) + ".";
+  const auto name = [&block](const char* part) { return block + part + ".weight"; };
   const uint64_t q = uint64_t{shape.heads} * shape.head_dim;
   const uint64_t kv = uint64_t{shape.kv_heads} * shape.head_dim;
   LayerTensors tensors{
-      .attn_norm = finder.vector(name("attn_norm"), shape.embd),
+      .attn_norm = finder.norm(block + "attn_norm"),
       .attn_q = finder.matrix(name("attn_q"), q, shape.embd),
       .attn_k = finder.matrix(name("attn_k"), kv, shape.embd),
       .attn_v = finder.matrix(name("attn_v"), kv, shape.embd),
       .attn_output = finder.matrix(name("attn_output"), shape.embd, q),
-      .ffn_norm = finder.vector(name("ffn_norm"), shape.embd),
+      .ffn_norm = finder.norm(block + "ffn_norm"),
       .ffn_gate = finder.matrix(name("ffn_gate"), shape.ff, shape.embd),
       .ffn_up = finder.matrix(name("ffn_up"), shape.ff, shape.embd),
       .ffn_down = finder.find_matrix(name("ffn_down_t"), shape.ff, shape.embd),
@@ -134,7 +141,7 @@ ModelTensors find_tensors(const EnginePlan& plan) {
   Finder finder(plan);
   ModelTensors tensors{
       .token_embd = finder.matrix("token_embd.weight", shape.vocab, shape.embd),
-      .output_norm = finder.vector("output_norm.weight", shape.embd),
+      .output_norm = finder.norm("output_norm"),
       .output = finder.find_matrix("output.weight", shape.vocab, shape.embd),
       .rope_freqs = finder.find_vector("rope_freqs.weight", shape.rope_dims / 2),
       .layers = {},

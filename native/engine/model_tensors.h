@@ -8,13 +8,19 @@
 
 namespace thermocline {
 
+// RMSNorm has a weight; LayerNorm has either, both or none, and what is null has no effect.
+struct NormTensors {
+  const TensorRef* weight;       // f32 [embd]
+  const TensorRef* bias;         // f32 [embd]
+};
+
 struct LayerTensors {
-  const TensorRef* attn_norm;    // f32 [embd]
+  NormTensors attn_norm;
   const TensorRef* attn_q;       // [heads * head_dim][embd]
   const TensorRef* attn_k;       // [kv_heads * head_dim][embd]
   const TensorRef* attn_v;       // [kv_heads * head_dim][embd]
   const TensorRef* attn_output;  // [embd][heads * head_dim]
-  const TensorRef* ffn_norm;     // f32 [embd]
+  NormTensors ffn_norm;
   const TensorRef* ffn_gate;     // [ff][embd]
   const TensorRef* ffn_up;       // [ff][embd]
   const TensorRef* ffn_down;     // ffn_down_t [ff][embd], one row a neuron; else ffn_down [embd][ff]
@@ -25,7 +31,7 @@ struct LayerTensors {
 
 struct ModelTensors {
   const TensorRef* token_embd;   // [vocab][embd]
-  const TensorRef* output_norm;  // f32 [embd]
+  NormTensors output_norm;
   const TensorRef* output;       // [vocab][embd]; token_embd when the file has no head of its own
   const TensorRef* rope_freqs;   // f32 [rope_dims / 2], null when frequencies are not divided
   std::vector<LayerTensors> layers;

@@ -41,7 +41,7 @@ void check_shape(const ModelShape& shape) {
                                   "; it must be even and at most shape.headDim (" + std::to_string(shape.head_dim) +
                                   ")");
   }
-  require_finite("shape.rmsEpsilon", shape.rms_epsilon, false);
+  require_finite("shape.normEpsilon", shape.norm_epsilon, false);
   require_finite("shape.ropeBase", shape.rope_base, true);
   require_finite("shape.ropeScale", shape.rope_scale, true);
   require_finite("shape.reluThreshold", shape.relu_threshold, false);

@@ -11,6 +11,9 @@
 namespace thermocline {
 
 enum class Activation : uint8_t { relu, relu2, silu };
+enum class Norm : uint8_t { rms, layer };
+// Which of a head's rotated dimensions turn together: 2i and 2i + 1, or i and i + rope_dims / 2.
+enum class RopePairs : uint8_t { adjacent, halves };
 
 struct TensorRef {
   std::string name;  // GGUF name
@@ -22,8 +25,10 @@ struct TensorRef {
 
 struct ModelShape {
   uint32_t layers, embd, heads, kv_heads, head_dim, ff, vocab;
-  float rms_epsilon, rope_base, rope_scale;
+  Norm norm;
+  float norm_epsilon, rope_base, rope_scale;
   uint32_t rope_dims;
+  RopePairs rope_pairs;
   Activation activation;
   float relu_threshold;  // gates below it count as 0 (FATReLU); 0 is plain ReLU, and all that SiLU allows
   float predictor_threshold;

@@ -7,6 +7,7 @@ namespace thermocline {
 
 Rope::Rope(const ModelShape& shape, size_t rows, MemoryLayout& scratch)
     : pairs_(shape.rope_dims / 2),
+      arrangement_(shape.rope_pairs),
       frequencies_(scratch.take<double>(rows > 0 ? pairs_ : 0)),
       turns_(scratch.take<Turn>(checked_product({rows, pairs_}))) {}
 
@@ -32,10 +33,12 @@ void Rope::turn_to(const Step& step) {
 void Rope::rotate(size_t row, float* head) const {
   const Turn* turn = turns_ + row * pairs_;
   for (size_t i = 0; i < pairs_; ++i) {
-    const float a = head[2 * i];
-    const float b = head[2 * i + 1];
-    head[2 * i] = a * turn[i].cos - b * turn[i].sin;
-    head[2 * i + 1] = a * turn[i].sin + b * turn[i].cos;
+    float& first = arrangement_ == RopePairs::adjacent ? head[2 * i] : head[i];
+    float& second = arrangement_ == RopePairs::adjacent ? head[2 * i + 1] : head[i + pairs_];
+    const float a = first;
+    const float b = second;
+    first = a * turn[i].cos - b * turn[i].sin;
+    second = a * turn[i].sin + b * turn[i].cos;
   }
 }
 

@@ -1,4 +1,4 @@
-// Rotary position embedding on adjacent pairs of a head's leading dimensions, as GGUF's llama files lay q and k out.
+// Rotary position embedding (Su et al. 2021) on pairs of a head's leading dimensions.
 #pragma once
 
 #include "../arena/arena.h"
@@ -30,6 +30,7 @@ class Rope {
 
  private:
   size_t pairs_;
+  RopePairs arrangement_;
   double* frequencies_;  // [pairs]
   Turn* turns_;          // [rows][pairs]
 };

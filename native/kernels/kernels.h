@@ -68,6 +68,9 @@ struct Panels {
   size_t count;
 };
 
+// In which products with float weights are summed: lane i takes the columns i, i + 16, ...
+inline constexpr size_t kFloatLanes = 16;
+
 // All functions take weights, activations and results at any alignment and any `cols` (a multiple of block_elements()),
 // and give the same bits for the same arguments, whatever else is computed in the same call. Rows point to weights as
 // row_bytes() describes them.

@@ -14,7 +14,6 @@ namespace thermocline {
 namespace {
 
 // Float products are summed in as many lanes in every instruction set.
-constexpr size_t kLanes = 16;
 
 // Everything goes through load and store because pointers may be misaligned.
 template <typename T>
@@ -63,9 +62,9 @@ struct BF16 {
 // Products are f32, their sums Numbers: a total is the lanes' sum, halved four times.
 template <typename Element, typename Number>
 Number dot_floats(const uint8_t* w, const uint8_t* x, size_t cols) {
-  Number sums[kLanes] = {};
-  for (size_t i = 0; i < cols; ++i) sums[i % kLanes] += Element::at(w, i) * load_f32(x, i);
-  for (size_t half = kLanes / 2; half > 0; half /= 2) {
+  Number sums[kFloatLanes] = {};
+  for (size_t i = 0; i < cols; ++i) sums[i % kFloatLanes] += Element::at(w, i) * load_f32(x, i);
+  for (size_t half = kFloatLanes / 2; half > 0; half /= 2) {
     for (size_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
   }
   return sums[0];

@@ -14,6 +14,7 @@ namespace thermocline::test {
 struct AttentionSizes {
   uint32_t heads, kv_heads, head_dim;
   uint32_t rope_dims = head_dim;
+  RopePairs rope_pairs = RopePairs::adjacent;
   uint32_t context = 704;
   uint32_t slots = 3, layers = 2;
 };
@@ -44,9 +45,9 @@ struct AttentionProblem {
   EnginePlan plan() const {
     EnginePlan plan{};
     plan.shape = {.layers = sizes.layers, .embd = kBlock, .heads = sizes.heads, .kv_heads = sizes.kv_heads,
-                  .head_dim = sizes.head_dim, .ff = kBlock, .vocab = kBlock, .rms_epsilon = 0, .rope_base = 10000,
-                  .rope_scale = 1, .rope_dims = sizes.rope_dims, .activation = Activation::relu, .relu_threshold = 0,
-                  .predictor_threshold = 0};
+                  .head_dim = sizes.head_dim, .ff = kBlock, .vocab = kBlock, .norm = Norm::rms, .norm_epsilon = 0,
+                  .rope_base = 10000, .rope_scale = 1, .rope_dims = sizes.rope_dims, .rope_pairs = sizes.rope_pairs,
+                  .activation = Activation::relu, .relu_threshold = 0, .predictor_threshold = 0};
     plan.slots = sizes.slots;
     plan.context_length = sizes.context;
     plan.max_rows = static_cast<uint32_t>(rows.size());

@@ -33,8 +33,8 @@ struct AttentionOnCard {
     CardMemory<float> k(problem.k), v(problem.v);
     const cuda::CardCache card{cache.data(), sizes.layers, sizes.kv_heads, sizes.context, sizes.head_dim};
     cuda::check_attention(sizes.head_dim, sizes.context);
-    cuda::rope_and_store(nullptr, card, AttentionProblem::kLayer, sizes.heads, step_rows.data(), rows,
-                         card_turns.data(), sizes.rope_dims, q.data(), k.data(), v.data());
+    cuda::rope_and_store(nullptr, card, AttentionProblem::kLayer, problem.plan().shape, step_rows.data(), rows,
+                         card_turns.data(), q.data(), k.data(), v.data());
     CardMemory<std::byte> scratch(
         cuda::attention_scratch_bytes(sizes.heads, sizes.head_dim, rows_at_a_time, sizes.context));
     // For as many positions as there are, and for all that could be.
@@ -108,8 +108,12 @@ TEST(every_sharing_of_keys) {
 
 TEST(heads_may_turn_in_part) {
   Random random(34);
-  check(random, {.heads = 2, .kv_heads = 1, .head_dim = 32, .rope_dims = 16, .context = 64}, {63});
-  check(random, {.heads = 2, .kv_heads = 1, .head_dim = 32, .rope_dims = 0, .context = 64}, {63});
+  for (const RopePairs pairs : {RopePairs::adjacent, RopePairs::halves}) {
+    for (const uint32_t dims : {0u, 2u, 16u, 30u, 32u}) {
+      check(random, {.heads = 2, .kv_heads = 1, .head_dim = 32, .rope_dims = dims, .rope_pairs = pairs, .context = 64},
+            {63, 5});
+    }
+  }
 }
 
 // Slots take turns; and a scratch for fewer rows than the step has.

@@ -108,6 +108,17 @@ TEST(quantized_weights_anywhere_give_the_same_bits) {
   check_placements(TinyModel(recipe_of(WeightType::q4_0, true, true)));
 }
 
+TEST(other_norms_and_rotations_give_the_same_bits) {
+  for (const bool weights_and_biases : {true, false}) {
+    Recipe recipe = recipe_of(WeightType::q8_0, true, false);
+    recipe.shape.norm = Norm::layer;
+    recipe.norm_weights = recipe.norm_biases = weights_and_biases;
+    recipe.shape.rope_pairs = RopePairs::halves;
+    recipe.shape.rope_dims = 12;
+    check_placements(TinyModel(recipe));
+  }
+}
+
 TEST(every_gating_gives_the_same_bits) {
   for_each_gating(recipe_of(WeightType::q4_0, true, false), check_placements);
 }

@@ -61,7 +61,7 @@ TEST(shapes) {
   REFUSES(shape.head_dim, 0, "shape.headDim");
   REFUSES(shape.ff, 0, "shape.ff");
   REFUSES(shape.vocab, 0, "shape.vocab");
-  REFUSES(shape.rms_epsilon, -1, "shape.rmsEpsilon");
+  REFUSES(shape.norm_epsilon, -1, "shape.normEpsilon");
   REFUSES(shape.rope_base, 0, "shape.ropeBase");
   REFUSES(shape.rope_scale, NAN, "shape.ropeScale");
   REFUSES(shape.rope_dims, 5, "shape.ropeDims");
@@ -115,6 +115,29 @@ TEST(tensors) {
   check_refused([](EnginePlan& plan) {
     tensor(plan, "blk.0.attn_q") = {"blk.0.attn_q.weight", WeightType::q8_0, 0, 64, 95};
     return "tensors[" + std::to_string(index_of(plan, "blk.0.attn_q")) + "].cols";
+  });
+}
+
+TEST(norms) {
+  // RMSNorm has no bias: what the file holds more would be left out of the computation without a word.
+  check_refused(
+      [](EnginePlan& plan) {
+        TensorRef bias = tensor(plan, "output_norm");
+        bias.name = "output_norm.bias";
+        plan.tensors.push_back(bias);
+        return "tensors[" + std::to_string(plan.tensors.size() - 1) + "].name";
+      },
+      ErrorCode::unsupported);
+  check_refused([](EnginePlan& plan) {
+    tensor(plan, "output_norm").name = "output_norm.bias";
+    return std::string("tensors");
+  });
+  check_refused([](EnginePlan& plan) {
+    plan.shape.norm = Norm::layer;
+    const size_t index = index_of(plan, "output_norm");
+    plan.tensors[index].name = "output_norm.bias";
+    plan.tensors[index].cols = 95;
+    return "tensors[" + std::to_string(index) + "].cols";
   });
 }
 

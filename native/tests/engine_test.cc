@@ -88,6 +88,27 @@ TEST(tied_head_rotary_factors_and_partial_rotation) {
   check_model(TinyModel(recipe), "rotary variants");
 }
 
+TEST(layer_norms_with_and_without_weights_and_biases) {
+  for (const WeightType type : {WeightType::f32, WeightType::q8_0}) {
+    for (const bool weights : {true, false}) {
+      for (const bool biases : {true, false}) {
+        Recipe recipe{.type = type, .norm_weights = weights, .norm_biases = biases};
+        recipe.shape.norm = Norm::layer;
+        check_model(TinyModel(recipe), "layer norm");
+      }
+    }
+  }
+}
+
+TEST(halves_of_heads_turn_together) {
+  for (const uint32_t dims : {16u, 4u}) {
+    Recipe recipe{.rope_factors = true};
+    recipe.shape.rope_pairs = RopePairs::halves;
+    recipe.shape.rope_dims = dims;
+    check_model(TinyModel(recipe), "halves");
+  }
+}
+
 TEST(sizes_that_are_no_multiple_of_anything) {
   for (const bool down_by_neuron : {true, false}) {
     Recipe recipe{.down_by_neuron = down_by_neuron};

@@ -123,11 +123,20 @@ class Reference {
   }
 
   Vector norm(const Vector& x, const std::string& tensor) {
-    const double* weight = model_.tensor(tensor).row(0);
-    const double mean_square = dot(x.data(), x.data(), x.size()) / x.size();
-    const double scale = rounding_.f32(1 / std::sqrt(mean_square + shape_.rms_epsilon));
-    Vector y(x.size());
-    for (size_t i = 0; i < x.size(); ++i) y[i] = rounding_.f32(x[i] * scale * weight[i]);
+    Vector y = x;
+    if (shape_.norm == Norm::layer) {
+      const Vector ones(x.size(), 1);
+      const double mean = dot(x.data(), ones.data(), x.size()) / x.size();
+      for (double& value : y) value = rounding_.f32(value - mean);
+    }
+    const double mean_square = dot(y.data(), y.data(), y.size()) / y.size();
+    const double scale = rounding_.f32(1 / std::sqrt(mean_square + shape_.norm_epsilon));
+    const TinyTensor* weight = model_.find(tensor + ".weight");
+    const TinyTensor* bias = model_.find(tensor + ".bias");
+    for (size_t i = 0; i < y.size(); ++i) {
+      y[i] = rounding_.f32(y[i] * scale * (weight == nullptr ? 1 : weight->values[i]));
+      if (bias != nullptr) y[i] = rounding_.f32(y[i] + bias->values[i]);
+    }
     return y;
   }
 
@@ -137,8 +146,9 @@ class Reference {
         const double factor = model_.recipe().rope_factors ? model_.tensor("rope_freqs").row(0)[i] : 1;
         const double power = std::pow(shape_.rope_base, -2.0 * i / shape_.rope_dims);
         const double angle = rounding_.f32(position * shape_.rope_scale * power / factor);
-        double& a = heads[start + 2 * i];
-        double& b = heads[start + 2 * i + 1];
+        const bool adjacent = shape_.rope_pairs == RopePairs::adjacent;
+        double& a = heads[start + (adjacent ? 2 * i : i)];
+        double& b = heads[start + (adjacent ? 2 * i + 1 : i + shape_.rope_dims / 2)];
         const double turned = rounding_.f32(a * std::cos(angle) - b * std::sin(angle));
         b = rounding_.f32(a * std::sin(angle) + b * std::cos(angle));
         a = turned;

@@ -22,13 +22,15 @@ namespace thermocline::test {
 
 struct Recipe {
   ModelShape shape{.layers = 3, .embd = 96, .heads = 4, .kv_heads = 2, .head_dim = 16, .ff = 160, .vocab = 80,
-                   .rms_epsilon = 1e-5f, .rope_base = 10000, .rope_scale = 1, .rope_dims = 16,
-                   .activation = Activation::relu, .relu_threshold = 0, .predictor_threshold = 0};
+                   .norm = Norm::rms, .norm_epsilon = 1e-5f, .rope_base = 10000, .rope_scale = 1, .rope_dims = 16,
+                   .rope_pairs = RopePairs::adjacent, .activation = Activation::relu, .relu_threshold = 0,
+                   .predictor_threshold = 0};
   WeightType type = WeightType::f32;          // of every matrix without a type of its own
   std::map<std::string, WeightType> types{};  // by the name's part, such as "ffn_gate"
   bool down_by_neuron = true;
   bool tied = false;
   bool rope_factors = false;
+  bool norm_weights = true, norm_biases = false;
   bool attention = true;                      // false: its output projection is 0, and only FFNs change the residual
   uint32_t predictor_rank = 0;                // 0: no predictor
   uint32_t context_length = 48;
@@ -46,17 +48,17 @@ class TinyModel {
   explicit TinyModel(const Recipe& recipe) : recipe_(recipe), random_(recipe.seed) {
     const ModelShape& s = recipe.shape;
     add("token_embd", s.vocab, s.embd, 1);
-    if (recipe.rope_factors) add_vector("rope_freqs", s.rope_dims / 2);
+    if (recipe.rope_factors) add_vector("rope_freqs.weight", s.rope_dims / 2, 1);
     for (uint32_t l = 0; l < s.layers; ++l) {
       const std::string blk = "blk." + std::to_string(l) + ".";
       const uint32_t q = s.heads * s.head_dim;
       const uint32_t kv = s.kv_heads * s.head_dim;
-      add_vector(blk + "attn_norm", s.embd);
+      add_norm(blk + "attn_norm");
       add(blk + "attn_q", q, s.embd);
       add(blk + "attn_k", kv, s.embd);
       add(blk + "attn_v", kv, s.embd);
       add(blk + "attn_output", s.embd, q, recipe.attention ? 1.0 / q : 0);
-      add_vector(blk + "ffn_norm", s.embd);
+      add_norm(blk + "ffn_norm");
       add(blk + "ffn_gate", s.ff, s.embd);
       add(blk + "ffn_up", s.ff, s.embd);
       if (recipe.down_by_neuron) {
@@ -69,7 +71,7 @@ class TinyModel {
         add(blk + "fc2", s.ff, recipe.predictor_rank);
       }
     }
-    add_vector("output_norm", s.embd);
+    add_norm("output_norm");
     if (!recipe.tied) add("output", s.vocab, s.embd);
     write();
   }
@@ -79,6 +81,11 @@ class TinyModel {
 
   const Recipe& recipe() const { return recipe_; }
   const TinyTensor& tensor(const std::string& name) const { return tensors_.at(name + ".weight"); }
+  // By its whole name; null where the model has none.
+  const TinyTensor* find(const std::string& name) const {
+    const auto found = tensors_.find(name);
+    return found == tensors_.end() ? nullptr : &found->second;
+  }
 
   // A plan for executor `executor` of `schedule`.
   EnginePlan plan(const Schedule& schedule, uint32_t executor) const {
@@ -108,16 +115,20 @@ class TinyModel {
   void add(const std::string& name, uint32_t rows, uint32_t cols) { add(name, rows, cols, 1.0 / cols); }
   void add(const std::string& name, uint32_t rows, uint32_t cols, double variance) {
     const double range = std::sqrt(3 * variance);
-    add(name, rows, cols, type_of(name), [&] { return range * uniform(); });
+    add(name + ".weight", rows, cols, type_of(name), [&] { return range * uniform(); });
   }
-  void add_vector(const std::string& name, uint32_t cols) {
-    add(name, 1, cols, WeightType::f32, [&] { return 1 + 0.5 * uniform(); });
+  void add_vector(const std::string& name, uint32_t cols, double mean) {
+    add(name, 1, cols, WeightType::f32, [&] { return mean + 0.5 * uniform(); });
+  }
+  void add_norm(const std::string& name) {
+    if (recipe_.norm_weights) add_vector(name + ".weight", recipe_.shape.embd, 1);
+    if (recipe_.norm_biases) add_vector(name + ".bias", recipe_.shape.embd, 0);
   }
 
   template <class Draw>
   void add(const std::string& name, uint32_t rows, uint32_t cols, WeightType type, const Draw& draw) {
     file_.resize(file_.size() + 3);  // no tensor starts at an aligned offset
-    refs_.push_back({name + ".weight", type, file_.size(), rows, cols});
+    refs_.push_back({name, type, file_.size(), rows, cols});
     TinyTensor tensor{rows, cols, {}};
     for (size_t i = 0; i < size_t{rows} * cols;) {
       double block[kSuperBlock];
@@ -127,7 +138,7 @@ class TinyModel {
       tensor.values.insert(tensor.values.end(), block, block + count);
       i += count;
     }
-    tensors_.emplace(name + ".weight", std::move(tensor));
+    tensors_.emplace(name, std::move(tensor));
   }
 
   // Appends a block's bytes and replaces its values by what they then stand for.

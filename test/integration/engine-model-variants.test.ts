@@ -53,6 +53,12 @@ const variants: { name: string; options: Partial<TinyModelOptions>; types: Weigh
   { name: "heads wider than the residual's share", options: { headDim: 32 }, types: ["f32", "q8_0"] },
   { name: "as many key/value heads as heads", options: { kvHeads: 4 }, types: ["f32"] },
   { name: "one key/value head", options: { kvHeads: 1 }, types: ["f32", "q4_0"] },
+  { name: "layer norms without weights", options: { architecture: "olmo" }, types: ["f32", "q8_0"] },
+  {
+    name: "layer norms with biases, halves of heads that turn in part",
+    options: { architecture: "orion", ropeDims: 12 },
+    types: ["f32", "q4_0"],
+  },
   { name: "rotary factors", options: { ropeFactors: true }, types: ["f32", "q8_0"] },
   {
     name: "sizes that fit no vector register",
@@ -140,7 +146,9 @@ describe.each<[WeightType, number]>([
             ...predictor,
             fc1: {
               ...predictor.fc1,
-              data: predictor.fc1.data.map((value, i) => value * (ffnNorm.data[i % ffnNorm.cols] ?? 1)),
+              data: predictor.fc1.data.map(
+                (value, i) => value * (ffnNorm.weight?.data[i % model.shape.embd] ?? 1),
+              ),
             },
           };
     expect(ratioOf(oracle.layers.map((layer) => ({ ...layer, predictor: first(layer) })))).toBeGreaterThan(1);

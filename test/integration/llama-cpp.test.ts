@@ -44,6 +44,10 @@ const models: [name: string, type: WeightType, options: Partial<TinyModelOptions
   ["f16 with a head of its own and one key/value head a head", "f16", { tied: false, kvHeads: 4 }],
   ["q8_0", "q8_0", {}],
   ["q4_0", "q4_0", {}],
+  ["OLMo f32", "f32", { architecture: "olmo" }],
+  ["Orion f32", "f32", { architecture: "orion", tied: false }],
+  ["Orion q8_0", "q8_0", { architecture: "orion", tied: false }],
+  ["StableLM f32", "f32", { architecture: "stablelm", tied: false, ropeDims: 4 }],
 ];
 
 describe.each(models)("a SiLU model, %s", (name, type, options) => {

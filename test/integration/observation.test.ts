@@ -50,7 +50,7 @@ test("counts are those of the rows that fired, and are taken once", async () => 
 test("what a predictor would see is the residual before the norm, whose gates' signs are the neurons that fire", async () => {
   const model = await bundledModelAs("f32", folder);
   const [tokens = []] = storyPrompts(model);
-  const { layers, embd, ff, rmsEpsilon } = model.shape;
+  const { layers, embd, ff, normEpsilon } = model.shape;
   const oracle = readOracleModel(model);
   const schedule = placement({ layers, ff }, "one CPU executor");
   const stack = await EngineStack.start(model, schedule, { observation: "activations" });
@@ -63,7 +63,7 @@ test("what a predictor would see is the residual before the norm, whose gates' s
       if (weights === undefined) throw new Error(`the oracle has no layer ${layer}`);
       for (let row = 0; row < tokens.length; row++) {
         const x = inputs.subarray(row * embd, (row + 1) * embd);
-        const scale = 1 / Math.sqrt(x.reduce((sum, v) => sum + v * v, 0) / embd + rmsEpsilon);
+        const scale = 1 / Math.sqrt(x.reduce((sum, v) => sum + v * v, 0) / embd + normEpsilon);
         for (let neuron = 0; neuron < ff; neuron++) {
           let gate = 0;
           let spread = 0;
@@ -71,7 +71,7 @@ test("what a predictor would see is the residual before the norm, whose gates' s
             const product =
               (x[i] ?? 0) *
               scale *
-              (weights.ffnNorm.data[i] ?? 0) *
+              (weights.ffnNorm.weight?.data[i] ?? 0) *
               (weights.gate.data[neuron * embd + i] ?? 0);
             gate += product;
             spread += Math.abs(product);

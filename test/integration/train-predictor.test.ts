@@ -130,10 +130,10 @@ describe.each<{ activation: Activation | null; reluThreshold: number | null }>([
       let doubtful = 0;
       for (const row of testRows(out, layer)) {
         const meanSquare = row.input.reduce((sum, x) => sum + x * x, 0) / SHAPE.embd;
-        const scale = 1 / Math.sqrt(meanSquare + model.shape.rmsEpsilon);
+        const scale = 1 / Math.sqrt(meanSquare + model.shape.normEpsilon);
         const gates = multiply(
           gate,
-          Float64Array.from(row.input, (x, i) => x * scale * (ffnNorm.data[i] ?? 0)),
+          Float64Array.from(row.input, (x, i) => x * scale * (ffnNorm.weight?.data[i] ?? 0)),
         );
         const hidden = multiply(predictor.fc1, row.input).map(({ value }) => Math.max(0, value));
         const logits = multiply(predictor.fc2, hidden);

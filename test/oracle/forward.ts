@@ -2,11 +2,11 @@
  * A llama-architecture forward pass in float64, one token after the other and nothing clever: what every engine,
  * placement and batch shape is judged by.
  *
- * RMSNorm (Zhang and Sennrich 2019), rotary embedding of adjacent pairs (Su et al. 2021), grouped-query attention
- * (Ainslie et al. 2023), gated FFN (Shazeer 2020) with an optional activation predictor.
+ * RMSNorm (Zhang and Sennrich 2019) or LayerNorm (Ba et al. 2016), rotary embedding (Su et al. 2021), grouped-query
+ * attention (Ainslie et al. 2023), gated FFN (Shazeer 2020) with an optional activation predictor.
  */
 import type { ModelShape } from "../../native/index.js";
-import type { Matrix, OracleLayer, OracleModel } from "./model.js";
+import type { Matrix, OracleLayer, OracleModel, OracleNorm } from "./model.js";
 import { exact, type Rounding } from "./rounding.js";
 
 /** Keys and values of the positions so far; each `kvHeads * headDim` long. */
@@ -21,17 +21,16 @@ export function forward(
   tokens: readonly number[],
   rounding: Rounding = exact,
 ): Float64Array[] {
-  const { rmsEpsilon } = model.shape;
   const caches = model.layers.map((): Cache => ({ keys: [], values: [] }));
   return tokens.map((token, position) => {
     let x = row(model.embedding, token);
     model.layers.forEach((layer, index) => {
       const cache = at(caches, index);
-      const normed = rmsNorm(x, layer.attnNorm, rmsEpsilon, rounding);
+      const normed = normalize(x, model.shape, layer.attnNorm, rounding);
       x = add(x, attention(model, layer, cache, normed, position, rounding), rounding);
       x = add(x, feedForward(model, layer, x, rounding), rounding);
     });
-    const normed = rmsNorm(x, model.outputNorm, rmsEpsilon, rounding);
+    const normed = normalize(x, model.shape, model.outputNorm, rounding);
     return multiply(model.head, rounding.input(normed, model.head.type), rounding);
   });
 }
@@ -81,11 +80,11 @@ function attention(
   return multiply(layer.output, rounding.input(out, layer.output.type), rounding);
 }
 
-/** Rotates adjacent pairs of each head in place: pair i by position * scale * base^(-2i / dims) / factor_i. */
+/** Rotates pairs of each head in place: pair i by position * scale * base^(-2i / dims) / factor_i. */
 function rotate(
   x: Float64Array,
   position: number,
-  { headDim, ropeDims, ropeBase, ropeScale }: OracleModel["shape"],
+  { headDim, ropeDims, ropePairs, ropeBase, ropeScale }: OracleModel["shape"],
   factors: Float64Array | null,
   rounding: Rounding,
 ): void {
@@ -93,11 +92,13 @@ function rotate(
     for (let pair = 0; pair < ropeDims / 2; pair++) {
       const frequency = ropeBase ** ((-2 * pair) / ropeDims) / (factors === null ? 1 : at(factors, pair));
       const angle = rounding.angle(position * ropeScale * frequency);
-      const a = at(x, head + 2 * pair);
-      const b = at(x, head + 2 * pair + 1);
+      const first = head + (ropePairs === "adjacent" ? 2 * pair : pair);
+      const second = ropePairs === "adjacent" ? first + 1 : first + ropeDims / 2;
+      const a = at(x, first);
+      const b = at(x, second);
       const size = 2 * Math.hypot(a, b); // two products with a rounded sine and cosine, and their sum
-      x[head + 2 * pair] = rounding.sum(a * Math.cos(angle) - b * Math.sin(angle), size);
-      x[head + 2 * pair + 1] = rounding.sum(a * Math.sin(angle) + b * Math.cos(angle), size);
+      x[first] = rounding.sum(a * Math.cos(angle) - b * Math.sin(angle), size);
+      x[second] = rounding.sum(a * Math.sin(angle) + b * Math.cos(angle), size);
     }
   }
 }
@@ -119,7 +120,7 @@ function feedForward(
   residual: Float64Array,
   rounding: Rounding,
 ): Float64Array {
-  const normed = rmsNorm(residual, layer.ffnNorm, shape.rmsEpsilon, rounding);
+  const normed = normalize(residual, shape, layer.ffnNorm, rounding);
   const [gate, up] = multiplyAll([layer.gate, layer.up], normed, rounding);
   const active = predict(layer, residual, shape.predictorThreshold, rounding);
   const hidden = gate.map((g, i) => (active(i) ? rounding.value(gated(shape, g, at(up, i), rounding)) : 0));
@@ -157,9 +158,20 @@ function predict(
   return (neuron) => at(logits, neuron) >= threshold;
 }
 
-function rmsNorm(x: Float64Array, weight: Matrix, epsilon: number, rounding: Rounding): Float64Array {
-  const scale = rounding.value(1 / Math.sqrt(dot(x, 0, x, rounding) / x.length + epsilon));
-  return x.map((value, i) => rounding.value(rounding.value(value * scale) * at(weight.data, i)));
+function normalize(
+  x: Float64Array,
+  { norm, normEpsilon }: ModelShape,
+  { weight, bias }: OracleNorm,
+  rounding: Rounding,
+): Float64Array {
+  const mean = norm === "rms" ? 0 : dot(x, 0, new Float64Array(x.length).fill(1), rounding) / x.length;
+  const centred = norm === "rms" ? x : x.map((value) => rounding.value(value - mean));
+  const scale = rounding.value(1 / Math.sqrt(dot(centred, 0, centred, rounding) / x.length + normEpsilon));
+  return centred.map((value, i) => {
+    const scaled = rounding.value(value * scale);
+    const weighted = weight === null ? scaled : rounding.value(scaled * at(weight.data, i));
+    return bias === null ? weighted : rounding.value(weighted + at(bias.data, i));
+  });
 }
 
 /** Products of several matrices with one vector, which is rounded once for each type of weights. */

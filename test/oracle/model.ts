@@ -12,13 +12,19 @@ export interface Matrix {
   data: Float64Array;
 }
 
+/** Null has no effect. */
+export interface OracleNorm {
+  weight: Matrix | null;
+  bias: Matrix | null;
+}
+
 export interface OracleLayer {
-  attnNorm: Matrix;
+  attnNorm: OracleNorm;
   q: Matrix;
   k: Matrix;
   v: Matrix;
   output: Matrix;
-  ffnNorm: Matrix;
+  ffnNorm: OracleNorm;
   /** [ff][embd] */
   gate: Matrix;
   /** [ff][embd] */
@@ -35,14 +41,14 @@ export interface OracleModel {
   shape: ModelShape;
   embedding: Matrix;
   layers: OracleLayer[];
-  outputNorm: Matrix;
+  outputNorm: OracleNorm;
   /** [vocab][embd]; the embedding itself when tied. */
   head: Matrix;
   /** Divides each rotated pair's frequency; null divides by 1. */
   ropeFactors: Float64Array | null;
 }
 
-/** Reads every tensor of a llama-architecture file. */
+/** Reads every tensor of a file. */
 export function readOracleModel({ path, shape, tensors }: Model): OracleModel {
   const file = openSync(path, "r");
   try {
@@ -60,7 +66,7 @@ export function readOracleModel({ path, shape, tensors }: Model): OracleModel {
       shape,
       embedding,
       layers: Array.from({ length: shape.layers }, (_, layer) => readLayer(`blk.${layer}`, find, need)),
-      outputNorm: need("output_norm.weight"),
+      outputNorm: readNorm("output_norm", find),
       head: find("output.weight") ?? embedding,
       ropeFactors: find("rope_freqs.weight")?.data ?? null,
     };
@@ -78,18 +84,22 @@ function readLayer(
   const fc2 = find(`${block}.fc2.weight`);
   const down = find(`${block}.ffn_down.weight`);
   return {
-    attnNorm: need(`${block}.attn_norm.weight`),
+    attnNorm: readNorm(`${block}.attn_norm`, find),
     q: need(`${block}.attn_q.weight`),
     k: need(`${block}.attn_k.weight`),
     v: need(`${block}.attn_v.weight`),
     output: need(`${block}.attn_output.weight`),
-    ffnNorm: need(`${block}.ffn_norm.weight`),
+    ffnNorm: readNorm(`${block}.ffn_norm`, find),
     gate: need(`${block}.ffn_gate.weight`),
     up: need(`${block}.ffn_up.weight`),
     down: down ?? transpose(need(`${block}.ffn_down_t.weight`)),
     downByNeuron: down === null,
     predictor: fc1 === null || fc2 === null ? null : { fc1, fc2 },
   };
+}
+
+function readNorm(name: string, find: (name: string) => Matrix | null): OracleNorm {
+  return { weight: find(`${name}.weight`), bias: find(`${name}.bias`) };
 }
 
 function readMatrix(file: number, { name, type, offset, rows, cols }: TensorRef): Matrix {

@@ -1,4 +1,4 @@
-/** Writes small random llama-architecture models: complete GGUF files with a vocabulary, seeded, of any weight type. */
+/** Writes small random models of llama's kind: complete GGUF files with a vocabulary, seeded, of any weight type. */
 import { ACTIVATION_KEY, RELU_THRESHOLD_KEY } from "../../coordinator/model/activation.js";
 import type { GgufValue } from "../../coordinator/model/gguf-metadata.js";
 import { writeGguf } from "../../coordinator/model/gguf-writer.js";
@@ -9,6 +9,14 @@ import type { Activation, WeightType } from "../../native/index.js";
 import { Random } from "./random.js";
 import { quantize } from "./stored-rows.js";
 import { TINY_VOCAB, tinyVocabulary } from "./tiny-vocabulary.js";
+
+/** What norms are made of, and their epsilon's key. */
+const NORMS = {
+  llama: { parts: ["weight"], epsilon: "layer_norm_rms_epsilon" },
+  olmo: { parts: [], epsilon: "layer_norm_epsilon" },
+  orion: { parts: ["weight", "bias"], epsilon: "layer_norm_epsilon" },
+  stablelm: { parts: ["weight", "bias"], epsilon: "layer_norm_epsilon" },
+} as const;
 
 export interface TinyModelOptions {
   seed: number;
@@ -28,6 +36,10 @@ export interface TinyModelOptions {
   downTransposed: boolean;
   /** Hidden units of the predictor; null leaves it out. */
   predictorRank: number | null;
+  /** Decides norms and which pairs of dimensions turn. */
+  architecture: keyof typeof NORMS;
+  /** Leading dimensions of a head that turn; null for all. */
+  ropeDims: number | null;
   /** Adds `rope_freqs.weight`, a divisor for the frequency of each rotated pair. */
   ropeFactors: boolean;
 }
@@ -48,6 +60,8 @@ export const TINY: TinyModelOptions = {
   tied: true,
   downTransposed: true,
   predictorRank: null,
+  architecture: "llama",
+  ropeDims: null,
   ropeFactors: false,
 };
 
@@ -88,22 +102,26 @@ function randomWeights(options: TinyModelOptions): Weights[] {
     cols,
     values: Float32Array.from({ length: rows * cols }, () => scale * random.normal()),
   });
-  const vector = (name: string, length: number, spread: number): Weights => ({
+  const vector = (name: string, length: number, mean: number, spread: number): Weights => ({
     name,
     type: "f32",
     rows: 1,
     cols: length,
-    values: Float32Array.from({ length }, () => 1 + spread * random.symmetric()),
+    values: Float32Array.from({ length }, () => mean + spread * random.symmetric()),
   });
+  const norm = (name: string): Weights[] =>
+    NORMS[options.architecture].parts.map((part) =>
+      vector(`${name}.${part}`, embd, part === "weight" ? 1 : 0, 0.2),
+    );
   const layer = (index: number): Weights[] => {
     const block = `blk.${index}`;
     return [
-      vector(`${block}.attn_norm.weight`, embd, 0.2),
+      ...norm(`${block}.attn_norm`),
       matrix(`${block}.attn_q.weight`, heads * headDim, embd),
       matrix(`${block}.attn_k.weight`, kvHeads * headDim, embd),
       matrix(`${block}.attn_v.weight`, kvHeads * headDim, embd),
       matrix(`${block}.attn_output.weight`, embd, heads * headDim),
-      vector(`${block}.ffn_norm.weight`, embd, 0.2),
+      ...norm(`${block}.ffn_norm`),
       matrix(`${block}.ffn_gate.weight`, ff, embd),
       matrix(`${block}.ffn_up.weight`, ff, embd),
       options.downTransposed
@@ -120,30 +138,31 @@ function randomWeights(options: TinyModelOptions): Weights[] {
   return [
     matrix("token_embd.weight", TINY_VOCAB, embd, 1),
     ...Array.from({ length: options.layers }, (_, index) => layer(index)).flat(),
-    vector("output_norm.weight", embd, 0.2),
+    ...norm("output_norm"),
     ...(options.tied ? [] : [matrix("output.weight", TINY_VOCAB, embd)]),
-    ...(options.ropeFactors ? [vector("rope_freqs.weight", headDim / 2, 0.5)] : []),
+    ...(options.ropeFactors ? [vector("rope_freqs.weight", headDim / 2, 1, 0.5)] : []),
   ];
 }
 
 function metadata(options: TinyModelOptions): [string, GgufValue][] {
+  const { architecture } = options;
   const uint32 = (value: number): GgufValue => ({ type: "uint32", value });
   const float32 = (value: number): GgufValue => ({ type: "float32", value });
   return [
-    ["general.architecture", { type: "string", value: "llama" }],
+    ["general.architecture", { type: "string", value: architecture }],
     ["general.name", { type: "string", value: "tiny random model" }],
-    ["llama.context_length", uint32(options.contextLength)],
-    ["llama.embedding_length", uint32(options.embd)],
-    ["llama.block_count", uint32(options.layers)],
-    ["llama.feed_forward_length", uint32(options.ff)],
-    ["llama.attention.head_count", uint32(options.heads)],
-    ["llama.attention.head_count_kv", uint32(options.kvHeads)],
-    ["llama.attention.key_length", uint32(options.headDim)],
-    ["llama.attention.value_length", uint32(options.headDim)],
-    ["llama.attention.layer_norm_rms_epsilon", float32(1e-5)],
-    ["llama.rope.dimension_count", uint32(options.headDim)],
-    ["llama.rope.freq_base", float32(10_000)],
-    ["llama.vocab_size", uint32(TINY_VOCAB)],
+    [`${architecture}.context_length`, uint32(options.contextLength)],
+    [`${architecture}.embedding_length`, uint32(options.embd)],
+    [`${architecture}.block_count`, uint32(options.layers)],
+    [`${architecture}.feed_forward_length`, uint32(options.ff)],
+    [`${architecture}.attention.head_count`, uint32(options.heads)],
+    [`${architecture}.attention.head_count_kv`, uint32(options.kvHeads)],
+    [`${architecture}.attention.key_length`, uint32(options.headDim)],
+    [`${architecture}.attention.value_length`, uint32(options.headDim)],
+    [`${architecture}.attention.${NORMS[architecture].epsilon}`, float32(1e-5)],
+    [`${architecture}.rope.dimension_count`, uint32(options.ropeDims ?? options.headDim)],
+    [`${architecture}.rope.freq_base`, float32(10_000)],
+    [`${architecture}.vocab_size`, uint32(TINY_VOCAB)],
     [ACTIVATION_KEY, { type: "string", value: options.activation }],
     ...(options.reluThreshold === 0
       ? []

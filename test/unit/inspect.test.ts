@@ -58,7 +58,9 @@ describe("the bundled model", () => {
 describe("a file that cannot be run", () => {
   it("says why, and is shown all the same", async () => {
     const found = await report(llamaCppPath("models/ggml-vocab-gpt-2.gguf"));
-    expect(found.whyNot).toBe("the architecture gpt2 has no engine yet; supported: llama, bamboo");
+    expect(found.whyNot).toBe(
+      "the architecture gpt2 has no engine yet; supported: llama, bamboo, olmo, orion, stablelm",
+    );
     const text = renderReport(found);
     expect(text).toContain("runs here     no: the architecture gpt2 has no engine yet");
     expect(text).toContain("types         (no tensors)");

@@ -230,7 +230,9 @@ describe("the shape", () => {
 
   it("of another architecture is UNIMPLEMENTED", async () => {
     const file = renamed(await header({}, { format: "pwri" }), "falcon");
-    expect(() => load(file)).toThrow("the architecture falcon has no engine yet; supported: llama, bamboo");
+    expect(() => load(file)).toThrow(
+      "the architecture falcon has no engine yet; supported: llama, bamboo, olmo, orion, stablelm",
+    );
   });
 
   it.each([

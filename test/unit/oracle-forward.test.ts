@@ -109,13 +109,13 @@ test("a gate below the threshold counts as 0, and one on it does not", async () 
   // The FFN's input is 1 in every element, to the bit, and neuron 0's gate is the only one above 0.
   const withThreshold = (reluThreshold: number): OracleModel => ({
     ...model,
-    shape: { ...model.shape, rmsEpsilon: 0, reluThreshold },
+    shape: { ...model.shape, normEpsilon: 0, reluThreshold },
     embedding: filled(model.embedding, 1),
     head: model.embedding,
     layers: model.layers.map((layer) => ({
       ...layer,
       v: filled(layer.v, 0),
-      ffnNorm: filled(layer.ffnNorm, 1),
+      ffnNorm: { weight: null, bias: null },
       gate: {
         ...layer.gate,
         data: layer.gate.data.map((_, i) => (i === 0 ? 0.5 : i % layer.gate.cols === 0 ? -1 : 0)),

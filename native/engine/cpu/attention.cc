@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "multiply.h"
-#include "rms_norm.h"
+#include "norm.h"
 #include "rope_and_store.h"
 
 namespace thermocline {
@@ -26,7 +26,7 @@ uint64_t Attention::run(const Compute& compute, const AttentionWeights& weights,
                         const Rope& rope, const Step& step, float* x) {
   const size_t rows = step.rows;
   const size_t embd = shape_.embd;
-  rms_norm(compute, x, weights.norm, shape_.rms_epsilon, rows, embd, normed_);
+  normalize(compute, shape_, weights.norm, x, rows, normed_);
   const Inputs normed =
       prepare(compute, normed_, rows, embd, {weights.q.type, weights.k.type, weights.v.type}, quantized_);
   multiply(compute, {{weights.q, q_}, {weights.k, k_}, {weights.v, v_}}, normed, rows);
@@ -38,7 +38,7 @@ uint64_t Attention::run(const Compute& compute, const AttentionWeights& weights,
   const Inputs attended = prepare(compute, attended_, rows, q_size, {weights.output.type}, quantized_);
   multiply(compute, {{weights.output, projected_}}, attended, rows);
   add(compute, projected_, rows, embd, x);
-  return embd * sizeof(float) + weights.q.bytes() + weights.k.bytes() + weights.v.bytes() + weights.output.bytes();
+  return weights.norm.bytes(embd) + weights.q.bytes() + weights.k.bytes() + weights.v.bytes() + weights.output.bytes();
 }
 
 }  // namespace thermocline

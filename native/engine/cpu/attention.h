@@ -12,7 +12,7 @@ class Attention {
   // Takes scratch for `rows` rows; 0 when this executor runs no attention.
   Attention(const EnginePlan& plan, size_t rows, uint32_t threads, MemoryLayout& scratch);
 
-  // x += Wo · attention(rope(Wq · n), rope(Wk · n), Wv · n) with n = rms_norm(x); x is [step.rows][embd]. Writes all
+  // x += Wo · attention(rope(Wq · n), rope(Wk · n), Wv · n) with n = x normalized; x is [step.rows][embd]. Writes all
   // keys and values of the step before it reads any, so the rows of a prompt chunk see each other. `layer` counts
   // within the cache. Returns the bytes of weights read.
   uint64_t run(const Compute& compute, const AttentionWeights& weights, const KvCache& cache, size_t layer,

@@ -4,7 +4,7 @@
 
 #include "embedding.h"
 #include "multiply.h"
-#include "rms_norm.h"
+#include "norm.h"
 
 namespace thermocline {
 
@@ -75,9 +75,8 @@ void CpuDevice::attend(const Step& step, uint32_t layer) {
   uint64_t bytes =
       stages_->attention.run(compute_, weights.attention, *cache_, cache_layer, stages_->rope, step, x);
   if (step.observed) observe_input(step, layer);
-  rms_norm(compute_, x, weights.ffn_norm, plan_.shape.rms_epsilon, step.rows, plan_.shape.embd,
-           session_->arena.ffn_input());
-  bytes += plan_.shape.embd * sizeof(float);
+  normalize(compute_, plan_.shape, weights.ffn_norm, x, step.rows, session_->arena.ffn_input());
+  bytes += weights.ffn_norm.bytes(plan_.shape.embd);
   session_->timer.end(Phase::attention, bytes);
 }
 

@@ -3,31 +3,31 @@
 #include <algorithm>
 
 #include "multiply.h"
-#include "rms_norm.h"
+#include "norm.h"
 
 namespace thermocline {
 
 Head::Head(const ModelShape& shape, size_t rows, uint32_t threads, MemoryLayout& scratch)
-    : embd_(shape.embd),
-      epsilon_(shape.rms_epsilon),
-      chosen_(scratch.take<float>(checked_product({rows, embd_}))),
-      normed_(scratch.take<float>(checked_product({rows, embd_}))),
-      quantized_(scratch.take<Q8Activation>(checked_product({rows, embd_ / kBlock}))),
+    : shape_(shape),
+      chosen_(scratch.take<float>(checked_product({rows, shape.embd}))),
+      normed_(scratch.take<float>(checked_product({rows, shape.embd}))),
+      quantized_(scratch.take<Q8Activation>(checked_product({rows, shape.embd / kBlock}))),
       candidates_(rows > 0 ? threads : 0, scratch) {}
 
 uint32_t Head::run(const Compute& compute, const Weights& weights, const Step& step, const float* x, Arena& arena) {
+  const size_t embd = shape_.embd;
   size_t rows = 0;
   const auto choose = [&](bool (StepRow::*wants)() const) {
     for (size_t r = 0; r < step.rows; ++r) {
-      if ((step.row[r].*wants)()) std::copy_n(x + r * embd_, embd_, chosen_ + rows++ * embd_);
+      if ((step.row[r].*wants)()) std::copy_n(x + r * embd, embd, chosen_ + rows++ * embd);
     }
   };
   choose(&StepRow::wants_all);
   const size_t whole = rows;
   choose(&StepRow::wants_some);
   if (rows == 0) return 0;
-  rms_norm(compute, chosen_, weights.output_norm, epsilon_, rows, embd_, normed_);
-  const Inputs normed = prepare(compute, normed_, rows, embd_, {weights.output.type}, quantized_);
+  normalize(compute, shape_, weights.output_norm, chosen_, rows, normed_);
+  const Inputs normed = prepare(compute, normed_, rows, embd, {weights.output.type}, quantized_);
   multiply(compute, {{weights.output, arena.logits()}}, normed, rows);
 
   const size_t vocab = weights.output.rows;

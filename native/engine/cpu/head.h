@@ -17,8 +17,7 @@ class Head {
   uint32_t run(const Compute& compute, const Weights& weights, const Step& step, const float* x, Arena& arena);
 
  private:
-  size_t embd_;
-  float epsilon_;
+  ModelShape shape_;
   float* chosen_;            // [rows][embd]
   float* normed_;            // [rows][embd]
   Q8Activation* quantized_;  // [rows][embd / 32]

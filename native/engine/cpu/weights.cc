@@ -25,7 +25,11 @@ class Placer {
   Placer(Residency residency, const std::byte* file, MemoryLayout& memory)
       : resident_(residency == Residency::resident), file_(file), memory_(memory) {}
 
-  const std::byte* vector(const TensorRef& tensor) { return matrix(tensor).data; }
+  NormWeights norm(const NormTensors& tensors) {
+    const auto vector = [this](const TensorRef* tensor) { return tensor == nullptr ? nullptr : matrix(*tensor).data; };
+    const std::byte* weight = vector(tensors.weight);
+    return {weight, vector(tensors.bias)};
+  }
 
   // A whole tensor. The last rows would leave a panel half empty where outputs are written: such ones stay as they are.
   Matrix matrix(const TensorRef& tensor) {
@@ -155,9 +159,9 @@ PlacedWeights place_weights(const ModelTensors& tensors, const Share& share, Act
     LayerWeights& to = weights.layers.emplace_back();
     to.has_predictor = from.fc1 != nullptr;
     if (share.layers[l].owner) {
-      to.attention = {placer.vector(*from.attn_norm), placer.matrix(*from.attn_q), placer.matrix(*from.attn_k),
+      to.attention = {placer.norm(from.attn_norm), placer.matrix(*from.attn_q), placer.matrix(*from.attn_k),
                       placer.matrix(*from.attn_v), placer.matrix(*from.attn_output)};
-      to.ffn_norm = placer.vector(*from.ffn_norm);
+      to.ffn_norm = placer.norm(from.ffn_norm);
       if (to.has_predictor) {
         to.fc1 = placer.matrix(*from.fc1);
         to.fc2 = placer.matrix(*from.fc2);
@@ -169,7 +173,7 @@ PlacedWeights place_weights(const ModelTensors& tensors, const Share& share, Act
     }
   }
   if (share.head) {
-    weights.output_norm = placer.vector(*tensors.output_norm);
+    weights.output_norm = placer.norm(tensors.output_norm);
     weights.output = placer.matrix(*tensors.output);
   }
   if (share.embeds) weights.token_embd = placer.mapped(*tensors.token_embd);

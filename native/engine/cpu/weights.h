@@ -11,8 +11,16 @@
 
 namespace thermocline {
 
+// f32 [embd] at any alignment; null for none.
+struct NormWeights {
+  const std::byte* weight;
+  const std::byte* bias;
+
+  uint64_t bytes(size_t embd) const { return ((weight != nullptr) + (bias != nullptr)) * embd * sizeof(float); }
+};
+
 struct AttentionWeights {
-  const std::byte* norm;  // f32 [embd]
+  NormWeights norm;
   Matrix q, k, v, output;
 };
 
@@ -31,7 +39,7 @@ struct NeuronWeights {
 
 struct LayerWeights {
   AttentionWeights attention;  // this, ffn_norm and the predictor: of the layer's owner
-  const std::byte* ffn_norm;   // f32 [embd]
+  NormWeights ffn_norm;
   Matrix fc1, fc2;             // if has_predictor
   bool has_predictor;          // of every executor
   NeuronWeights neurons;
@@ -39,7 +47,7 @@ struct LayerWeights {
 
 struct Weights {
   Matrix token_embd;             // of the first layer's owner
-  const std::byte* output_norm;  // f32 [embd]; this and the head: of the head's executor
+  NormWeights output_norm;       // this and the head: of the head's executor
   Matrix output;
   const std::byte* rope_freqs;   // f32 [rope_dims / 2] in the map, or null
   std::vector<LayerWeights> layers;

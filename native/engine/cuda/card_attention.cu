@@ -2,7 +2,7 @@
 #include "attention.h"
 #include "card_stages.h"
 #include "merge.h"
-#include "rms_norm.h"
+#include "norm.h"
 #include "rope_and_store.h"
 
 namespace thermocline::cuda {
@@ -12,17 +12,17 @@ void CardStages::attend(Stream stream, const CardLayerWeights& weights, const Ca
   const CardAttentionWeights& own = weights.attention;
   const unsigned rows = extent.rows, embd = shape_.embd, q_size = own.q.count;
   const bool blocks = wants_blocks(own.q.type) || wants_blocks(own.k.type) || wants_blocks(own.v.type);
-  rms_norm(stream, residual, own.norm, shape_.rms_epsilon, rows, embd, normed_, blocks ? quantized_ : nullptr);
+  normalize(stream, shape_, own.norm, residual, rows, normed_, blocks ? quantized_ : nullptr);
   const CardInputs normed{normed_, quantized_, embd};
   multiply(stream, own.q, normed, 0, rows, q_, own.q.count);
   multiply(stream, own.k, normed, 0, rows, k_, own.k.count);
   multiply(stream, own.v, normed, 0, rows, v_, own.v.count);
-  rope_and_store(stream, cache, cache_layer, shape_.heads, row, rows, turns, shape_.rope_dims, q_, k_, v_);
+  rope_and_store(stream, cache, cache_layer, shape_, row, rows, turns, q_, k_, v_);
   attention(stream, cache, cache_layer, shape_.heads, row, rows, extent.positions, q_, attended_, attention_);
   if (wants_blocks(own.output.type)) quantize(stream, attended_, rows, q_size, false, quantized_);
   multiply(stream, own.output, {attended_, quantized_, q_size}, 0, rows, projected_, embd);
   add(stream, projected_, rows * embd, residual);
-  rms_norm(stream, residual, weights.ffn_norm, shape_.rms_epsilon, rows, embd, ffn_input, nullptr);
+  normalize(stream, shape_, weights.ffn_norm, residual, rows, ffn_input, nullptr);
 }
 
 }  // namespace thermocline::cuda

@@ -5,7 +5,7 @@
 #include "copy.h"
 #include "inputs.h"
 #include "merge.h"
-#include "rms_norm.h"
+#include "norm.h"
 
 namespace thermocline::cuda {
 
@@ -13,8 +13,8 @@ void CardStages::project(Stream stream, const CardWeights& weights, unsigned fir
   const CardMatrix& output = weights.output;
   const unsigned embd = shape_.embd;
   gather_rows(stream, residual, wanting + first, count, embd, projected_);
-  rms_norm(stream, projected_, weights.output_norm, shape_.rms_epsilon, count, embd, normed_,
-           wants_blocks(output.type) ? quantized_ : nullptr);
+  normalize(stream, shape_, weights.output_norm, projected_, count, normed_,
+            wants_blocks(output.type) ? quantized_ : nullptr);
   multiply(stream, output, {normed_, quantized_, embd}, 0, count, logits, output.count);
 }
 

@@ -16,7 +16,6 @@
 namespace thermocline::cuda {
 
 inline constexpr size_t kPieceBytes = 16;
-inline constexpr size_t kFloatLanes = 16;
 
 constexpr size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -59,6 +58,12 @@ struct CardMatrix {
   const std::byte* rows;
   WeightType type;
   unsigned count, cols;
+};
+
+// A norm's floats on the card, at multiples of 16; null for none.
+struct CardNorm {
+  const float* weight;
+  const float* bias;
 };
 
 // Rearranges a row as GGUF stores it.

@@ -14,10 +14,9 @@ class Placer {
  public:
   Placer(MemoryLayout& memory, PlacedCardWeights& placed) : memory_(memory), placed_(placed) {}
 
-  const float* vector(const TensorRef& tensor) {
-    const CardMatrix to{memory_.take_bytes(uint64_t{tensor.cols} * sizeof(float)), tensor.type, 1, tensor.cols};
-    copy(tensor, nullptr, to, {{0, row_bytes(tensor.type, tensor.cols)}}, true);
-    return reinterpret_cast<const float*>(to.rows);
+  CardNorm norm(const NormTensors& tensors) {
+    const float* weight = vector(tensors.weight);
+    return {weight, vector(tensors.bias)};
   }
 
   CardMatrix matrix(const TensorRef& tensor) { return rows(tensor, nullptr, tensor.rows); }
@@ -32,6 +31,13 @@ class Placer {
   }
 
  private:
+  const float* vector(const TensorRef* tensor) {
+    if (tensor == nullptr) return nullptr;
+    const CardMatrix to{memory_.take_bytes(uint64_t{tensor->cols} * sizeof(float)), tensor->type, 1, tensor->cols};
+    copy(*tensor, nullptr, to, {{0, row_bytes(tensor->type, tensor->cols)}}, true);
+    return reinterpret_cast<const float*>(to.rows);
+  }
+
   CardMatrix take(WeightType type, size_t rows, size_t cols) {
     std::byte* data = memory_.take_bytes(checked_product({rows, card_row_bytes(type, cols)}));
     return {data, type, static_cast<unsigned>(rows), static_cast<unsigned>(cols)};
@@ -122,9 +128,9 @@ PlacedCardWeights place_card_weights(const ModelTensors& tensors, const Share& s
     CardLayerWeights to{};
     to.has_predictor = from.fc1 != nullptr;
     if (share.layers[l].owner) {
-      to.attention = {placer.vector(*from.attn_norm), placer.matrix(*from.attn_q), placer.matrix(*from.attn_k),
+      to.attention = {placer.norm(from.attn_norm), placer.matrix(*from.attn_q), placer.matrix(*from.attn_k),
                       placer.matrix(*from.attn_v), placer.matrix(*from.attn_output)};
-      to.ffn_norm = placer.vector(*from.ffn_norm);
+      to.ffn_norm = placer.norm(from.ffn_norm);
       if (to.has_predictor) {
         to.fc1 = placer.matrix(*from.fc1);
         to.fc2 = placer.matrix(*from.fc2);
@@ -134,7 +140,7 @@ PlacedCardWeights place_card_weights(const ModelTensors& tensors, const Share& s
     placed.weights.layers.push_back(to);
   }
   if (share.head) {
-    placed.weights.output_norm = placer.vector(*tensors.output_norm);
+    placed.weights.output_norm = placer.norm(tensors.output_norm);
     placed.weights.output = placer.matrix(*tensors.output);
   }
   return placed;

@@ -12,7 +12,7 @@
 namespace thermocline::cuda {
 
 struct CardAttentionWeights {
-  const float* norm;  // [embd]
+  CardNorm norm;
   CardMatrix q, k, v, output;
 };
 
@@ -28,14 +28,14 @@ struct CardNeurons {
 
 struct CardLayerWeights {
   CardAttentionWeights attention;  // this, ffn_norm and the predictor: of the layer's owner
-  const float* ffn_norm;           // [embd]
+  CardNorm ffn_norm;
   CardMatrix fc1, fc2;             // if has_predictor
   bool has_predictor;              // of every executor
   CardNeurons neurons;
 };
 
 struct CardWeights {
-  const float* output_norm;  // [embd]; this and the head: of the head's executor
+  CardNorm output_norm;  // this and the head: of the head's executor
   CardMatrix output;
   std::vector<CardLayerWeights> layers;
 };

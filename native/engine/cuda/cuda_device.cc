@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <initializer_list>
 
 #include "../active_set.h"
 #include "../arena_check.h"
@@ -207,7 +208,13 @@ void CudaDevice::lead_layer(const Step& step, uint32_t layer, const StepExtent& 
   const Stream stream = card_.stream();
   const size_t rows_bytes = size_t{extent.rows} * plan_.shape.embd * sizeof(float);
   const size_t words = extent.rows * active_words(plan_.shape.ff);
-  const auto bytes_of = [](const TensorRef* tensor) { return tensor->rows * row_bytes(tensor->type, tensor->cols); };
+  const auto bytes_of = [](std::initializer_list<const TensorRef*> tensors) {
+    uint64_t bytes = 0;
+    for (const TensorRef* tensor : tensors) {
+      if (tensor != nullptr) bytes += tensor->rows * row_bytes(tensor->type, tensor->cols);
+    }
+    return bytes;
+  };
   if (share.residual_arrives) {
     hand_over.await_residual(layer - 1);
     timer.end(Phase::wait);
@@ -217,12 +224,12 @@ void CudaDevice::lead_layer(const Step& step, uint32_t layer, const StepExtent& 
   if (step.observed && arena.options().observation >= Observation::activations) {
     CardStages::copy(stream, card_.shared(arena.predictor_input(layer)), stages_->residual, rows_bytes);
   }
-  timer.end(Phase::attention, bytes_of(tensors.attn_norm) + bytes_of(tensors.attn_q) + bytes_of(tensors.attn_k) +
-                                  bytes_of(tensors.attn_v) + bytes_of(tensors.attn_output) +
-                                  bytes_of(tensors.ffn_norm));
+  timer.end(Phase::attention, bytes_of({tensors.attn_norm.weight, tensors.attn_norm.bias, tensors.attn_q,
+                                        tensors.attn_k, tensors.attn_v, tensors.attn_output, tensors.ffn_norm.weight,
+                                        tensors.ffn_norm.bias}));
   if (weights.has_predictor) {
     stages_->predict(stream, weights, extent, stages_->counts + layer);
-    timer.end_counted(Phase::predict, bytes_of(tensors.fc1) + bytes_of(tensors.fc2));
+    timer.end_counted(Phase::predict, bytes_of({tensors.fc1, tensors.fc2}));
   }
   if (share.has_peers) {
     CardStages::copy(stream, card_.shared(arena.ffn_input()), stages_->ffn_input, rows_bytes);

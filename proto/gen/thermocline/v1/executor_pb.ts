@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file thermocline/v1/executor.proto.
  */
 export const file_thermocline_v1_executor: GenFile = /*@__PURE__*/
-  fileDesc("Ch10aGVybW9jbGluZS92MS9leGVjdXRvci5wcm90bxIOdGhlcm1vY2xpbmUudjEivwIKC0xvYWRSZXF1ZXN0EhIKCm1vZGVsX3BhdGgYASABKAkSEwoLbW9kZWxfYnl0ZXMYAiABKAQSKQoFc2hhcGUYAyABKAsyGi50aGVybW9jbGluZS52MS5Nb2RlbFNoYXBlEicKB3RlbnNvcnMYBCADKAsyFi50aGVybW9jbGluZS52MS5UZW5zb3ISKgoIc2NoZWR1bGUYBSABKAsyGC50aGVybW9jbGluZS52MS5TY2hlZHVsZRIQCghleGVjdXRvchgGIAEoDRISCgphcmVuYV9uYW1lGAcgASgJEhMKC2FyZW5hX2Vwb2NoGAggASgEEg0KBXNsb3RzGAkgASgNEhYKDmNvbnRleHRfbGVuZ3RoGAogASgNEhAKCG1heF9yb3dzGAsgASgNEhMKC3BsYW5fZGlnZXN0GAwgASgMIqwCCgpNb2RlbFNoYXBlEg4KBmxheWVycxgBIAEoDRIMCgRlbWJkGAIgASgNEg0KBWhlYWRzGAMgASgNEhAKCGt2X2hlYWRzGAQgASgNEhAKCGhlYWRfZGltGAUgASgNEgoKAmZmGAYgASgNEg0KBXZvY2FiGAcgASgNEhMKC3Jtc19lcHNpbG9uGAggASgCEhEKCXJvcGVfYmFzZRgJIAEoAhISCgpyb3BlX3NjYWxlGAogASgCEhEKCXJvcGVfZGltcxgLIAEoDRIuCgphY3RpdmF0aW9uGAwgASgOMhoudGhlcm1vY2xpbmUudjEuQWN0aXZhdGlvbhIbChNwcmVkaWN0b3JfdGhyZXNob2xkGA0gASgCEhYKDnJlbHVfdGhyZXNob2xkGA4gASgCImwKBlRlbnNvchIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKA4yGi50aGVybW9jbGluZS52MS5XZWlnaHRUeXBlEg4KBm9mZnNldBgDIAEoBBIMCgRyb3dzGAQgASgNEgwKBGNvbHMYBSABKA0ieAoIU2NoZWR1bGUSLwoJZXhlY3V0b3JzGAEgAygOMhwudGhlcm1vY2xpbmUudjEuRXhlY3V0b3JLaW5kEi0KBmxheWVycxgCIAMoCzIdLnRoZXJtb2NsaW5lLnYxLkxheWVyU2NoZWR1bGUSDAoEaGVhZBgDIAEoDSI4Cg1MYXllclNjaGVkdWxlEhEKCWF0dGVudGlvbhgBIAEoDRIUCgxuZXVyb25fb3duZXIYAiABKAwicwoMTG9hZFJlc3BvbnNlEjAKCHByb2dyZXNzGAEgASgLMhwudGhlcm1vY2xpbmUudjEuTG9hZFByb2dyZXNzSAASKAoGbG9hZGVkGAIgASgLMhYudGhlcm1vY2xpbmUudjEuTG9hZGVkSABCBwoFZXZlbnQiNwoMTG9hZFByb2dyZXNzEhIKCmJ5dGVzX2RvbmUYASABKAQSEwoLYnl0ZXNfdG90YWwYAiABKAQidwoGTG9hZGVkEhQKDHdlaWdodF9ieXRlcxgBIAEoBBIWCg5rdl9jYWNoZV9ieXRlcxgCIAEoBBIVCg1zY3JhdGNoX2J5dGVzGAMgASgEEhcKD2luc3RydWN0aW9uX3NldBgEIAEoCRIPCgd0aHJlYWRzGAUgASgNIg8KDVN0YXR1c1JlcXVlc3Qi3wEKDlN0YXR1c1Jlc3BvbnNlEiwKBXN0YXRlGAEgASgOMh0udGhlcm1vY2xpbmUudjEuRXhlY3V0b3JTdGF0ZRIqCgRraW5kGAIgASgOMhwudGhlcm1vY2xpbmUudjEuRXhlY3V0b3JLaW5kEg4KBmRldmljZRgDIAEoCRILCgNwaWQYBCABKA0SDQoFc3RlcHMYBSABKAQSFAoMYnVkZ2V0X2J5dGVzGAYgASgEEg8KB2ZhaWx1cmUYByABKAkSDwoHdmVyc2lvbhgIIAEoCRIPCgd0aHJlYWRzGAkgASgNImoKFFN0YWdlRXhjaGFuZ2VSZXF1ZXN0Eg4KBm51bWJlchgBIAEoBBItCgZsYXllcnMYAiADKAsyHS50aGVybW9jbGluZS52MS5MYXllckV4Y2hhbmdlEhMKC3BsYW5fZGlnZXN0GAMgASgMIj0KDUxheWVyRXhjaGFuZ2USDQoFbGF5ZXIYASABKA0SDQoFZmlyc3QYAiADKA0SDgoGc2Vjb25kGAMgAygNIiYKFVN0YWdlRXhjaGFuZ2VSZXNwb25zZRINCgVieXRlcxgBIAEoBCIOCgxEcmFpblJlcXVlc3QiDwoNRHJhaW5SZXNwb25zZSpoCgpBY3RpdmF0aW9uEhoKFkFDVElWQVRJT05fVU5TUEVDSUZJRUQQABITCg9BQ1RJVkFUSU9OX1JFTFUQARIUChBBQ1RJVkFUSU9OX1JFTFUyEAISEwoPQUNUSVZBVElPTl9TSUxVEAMq1wEKCldlaWdodFR5cGUSGwoXV0VJR0hUX1RZUEVfVU5TUEVDSUZJRUQQABITCg9XRUlHSFRfVFlQRV9GMzIQARITCg9XRUlHSFRfVFlQRV9GMTYQAhIUChBXRUlHSFRfVFlQRV9RNF8wEAMSFAoQV0VJR0hUX1RZUEVfUThfMBAEEhQKEFdFSUdIVF9UWVBFX0JGMTYQBRIUChBXRUlHSFRfVFlQRV9RNF9LEAYSFAoQV0VJR0hUX1RZUEVfUTVfSxAHEhQKEFdFSUdIVF9UWVBFX1E2X0sQCCqbAQoNRXhlY3V0b3JTdGF0ZRIeChpFWEVDVVRPUl9TVEFURV9VTlNQRUNJRklFRBAAEhcKE0VYRUNVVE9SX1NUQVRFX0lETEUQARIaChZFWEVDVVRPUl9TVEFURV9MT0FESU5HEAISGgoWRVhFQ1VUT1JfU1RBVEVfU0VSVklORxADEhkKFUVYRUNVVE9SX1NUQVRFX0ZBSUxFRBAEMsMCCg9FeGVjdXRvclNlcnZpY2USQwoETG9hZBIbLnRoZXJtb2NsaW5lLnYxLkxvYWRSZXF1ZXN0GhwudGhlcm1vY2xpbmUudjEuTG9hZFJlc3BvbnNlMAESRwoGU3RhdHVzEh0udGhlcm1vY2xpbmUudjEuU3RhdHVzUmVxdWVzdBoeLnRoZXJtb2NsaW5lLnYxLlN0YXR1c1Jlc3BvbnNlElwKDVN0YWdlRXhjaGFuZ2USJC50aGVybW9jbGluZS52MS5TdGFnZUV4Y2hhbmdlUmVxdWVzdBolLnRoZXJtb2NsaW5lLnYxLlN0YWdlRXhjaGFuZ2VSZXNwb25zZRJECgVEcmFpbhIcLnRoZXJtb2NsaW5lLnYxLkRyYWluUmVxdWVzdBodLnRoZXJtb2NsaW5lLnYxLkRyYWluUmVzcG9uc2ViBnByb3RvMw", [file_thermocline_v1_inference]);
+  fileDesc("Ch10aGVybW9jbGluZS92MS9leGVjdXRvci5wcm90bxIOdGhlcm1vY2xpbmUudjEivwIKC0xvYWRSZXF1ZXN0EhIKCm1vZGVsX3BhdGgYASABKAkSEwoLbW9kZWxfYnl0ZXMYAiABKAQSKQoFc2hhcGUYAyABKAsyGi50aGVybW9jbGluZS52MS5Nb2RlbFNoYXBlEicKB3RlbnNvcnMYBCADKAsyFi50aGVybW9jbGluZS52MS5UZW5zb3ISKgoIc2NoZWR1bGUYBSABKAsyGC50aGVybW9jbGluZS52MS5TY2hlZHVsZRIQCghleGVjdXRvchgGIAEoDRISCgphcmVuYV9uYW1lGAcgASgJEhMKC2FyZW5hX2Vwb2NoGAggASgEEg0KBXNsb3RzGAkgASgNEhYKDmNvbnRleHRfbGVuZ3RoGAogASgNEhAKCG1heF9yb3dzGAsgASgNEhMKC3BsYW5fZGlnZXN0GAwgASgMIoADCgpNb2RlbFNoYXBlEg4KBmxheWVycxgBIAEoDRIMCgRlbWJkGAIgASgNEg0KBWhlYWRzGAMgASgNEhAKCGt2X2hlYWRzGAQgASgNEhAKCGhlYWRfZGltGAUgASgNEgoKAmZmGAYgASgNEg0KBXZvY2FiGAcgASgNEhQKDG5vcm1fZXBzaWxvbhgIIAEoAhIRCglyb3BlX2Jhc2UYCSABKAISEgoKcm9wZV9zY2FsZRgKIAEoAhIRCglyb3BlX2RpbXMYCyABKA0SLgoKYWN0aXZhdGlvbhgMIAEoDjIaLnRoZXJtb2NsaW5lLnYxLkFjdGl2YXRpb24SGwoTcHJlZGljdG9yX3RocmVzaG9sZBgNIAEoAhIWCg5yZWx1X3RocmVzaG9sZBgOIAEoAhIiCgRub3JtGA8gASgOMhQudGhlcm1vY2xpbmUudjEuTm9ybRItCgpyb3BlX3BhaXJzGBAgASgOMhkudGhlcm1vY2xpbmUudjEuUm9wZVBhaXJzImwKBlRlbnNvchIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKA4yGi50aGVybW9jbGluZS52MS5XZWlnaHRUeXBlEg4KBm9mZnNldBgDIAEoBBIMCgRyb3dzGAQgASgNEgwKBGNvbHMYBSABKA0ieAoIU2NoZWR1bGUSLwoJZXhlY3V0b3JzGAEgAygOMhwudGhlcm1vY2xpbmUudjEuRXhlY3V0b3JLaW5kEi0KBmxheWVycxgCIAMoCzIdLnRoZXJtb2NsaW5lLnYxLkxheWVyU2NoZWR1bGUSDAoEaGVhZBgDIAEoDSI4Cg1MYXllclNjaGVkdWxlEhEKCWF0dGVudGlvbhgBIAEoDRIUCgxuZXVyb25fb3duZXIYAiABKAwicwoMTG9hZFJlc3BvbnNlEjAKCHByb2dyZXNzGAEgASgLMhwudGhlcm1vY2xpbmUudjEuTG9hZFByb2dyZXNzSAASKAoGbG9hZGVkGAIgASgLMhYudGhlcm1vY2xpbmUudjEuTG9hZGVkSABCBwoFZXZlbnQiNwoMTG9hZFByb2dyZXNzEhIKCmJ5dGVzX2RvbmUYASABKAQSEwoLYnl0ZXNfdG90YWwYAiABKAQidwoGTG9hZGVkEhQKDHdlaWdodF9ieXRlcxgBIAEoBBIWCg5rdl9jYWNoZV9ieXRlcxgCIAEoBBIVCg1zY3JhdGNoX2J5dGVzGAMgASgEEhcKD2luc3RydWN0aW9uX3NldBgEIAEoCRIPCgd0aHJlYWRzGAUgASgNIg8KDVN0YXR1c1JlcXVlc3Qi3wEKDlN0YXR1c1Jlc3BvbnNlEiwKBXN0YXRlGAEgASgOMh0udGhlcm1vY2xpbmUudjEuRXhlY3V0b3JTdGF0ZRIqCgRraW5kGAIgASgOMhwudGhlcm1vY2xpbmUudjEuRXhlY3V0b3JLaW5kEg4KBmRldmljZRgDIAEoCRILCgNwaWQYBCABKA0SDQoFc3RlcHMYBSABKAQSFAoMYnVkZ2V0X2J5dGVzGAYgASgEEg8KB2ZhaWx1cmUYByABKAkSDwoHdmVyc2lvbhgIIAEoCRIPCgd0aHJlYWRzGAkgASgNImoKFFN0YWdlRXhjaGFuZ2VSZXF1ZXN0Eg4KBm51bWJlchgBIAEoBBItCgZsYXllcnMYAiADKAsyHS50aGVybW9jbGluZS52MS5MYXllckV4Y2hhbmdlEhMKC3BsYW5fZGlnZXN0GAMgASgMIj0KDUxheWVyRXhjaGFuZ2USDQoFbGF5ZXIYASABKA0SDQoFZmlyc3QYAiADKA0SDgoGc2Vjb25kGAMgAygNIiYKFVN0YWdlRXhjaGFuZ2VSZXNwb25zZRINCgVieXRlcxgBIAEoBCIOCgxEcmFpblJlcXVlc3QiDwoNRHJhaW5SZXNwb25zZSpoCgpBY3RpdmF0aW9uEhoKFkFDVElWQVRJT05fVU5TUEVDSUZJRUQQABITCg9BQ1RJVkFUSU9OX1JFTFUQARIUChBBQ1RJVkFUSU9OX1JFTFUyEAISEwoPQUNUSVZBVElPTl9TSUxVEAMqOgoETm9ybRIUChBOT1JNX1VOU1BFQ0lGSUVEEAASDAoITk9STV9STVMQARIOCgpOT1JNX0xBWUVSEAIqVwoJUm9wZVBhaXJzEhoKFlJPUEVfUEFJUlNfVU5TUEVDSUZJRUQQABIXChNST1BFX1BBSVJTX0FESkFDRU5UEAESFQoRUk9QRV9QQUlSU19IQUxWRVMQAirXAQoKV2VpZ2h0VHlwZRIbChdXRUlHSFRfVFlQRV9VTlNQRUNJRklFRBAAEhMKD1dFSUdIVF9UWVBFX0YzMhABEhMKD1dFSUdIVF9UWVBFX0YxNhACEhQKEFdFSUdIVF9UWVBFX1E0XzAQAxIUChBXRUlHSFRfVFlQRV9ROF8wEAQSFAoQV0VJR0hUX1RZUEVfQkYxNhAFEhQKEFdFSUdIVF9UWVBFX1E0X0sQBhIUChBXRUlHSFRfVFlQRV9RNV9LEAcSFAoQV0VJR0hUX1RZUEVfUTZfSxAIKpsBCg1FeGVjdXRvclN0YXRlEh4KGkVYRUNVVE9SX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTRVhFQ1VUT1JfU1RBVEVfSURMRRABEhoKFkVYRUNVVE9SX1NUQVRFX0xPQURJTkcQAhIaChZFWEVDVVRPUl9TVEFURV9TRVJWSU5HEAMSGQoVRVhFQ1VUT1JfU1RBVEVfRkFJTEVEEAQywwIKD0V4ZWN1dG9yU2VydmljZRJDCgRMb2FkEhsudGhlcm1vY2xpbmUudjEuTG9hZFJlcXVlc3QaHC50aGVybW9jbGluZS52MS5Mb2FkUmVzcG9uc2UwARJHCgZTdGF0dXMSHS50aGVybW9jbGluZS52MS5TdGF0dXNSZXF1ZXN0Gh4udGhlcm1vY2xpbmUudjEuU3RhdHVzUmVzcG9uc2USXAoNU3RhZ2VFeGNoYW5nZRIkLnRoZXJtb2NsaW5lLnYxLlN0YWdlRXhjaGFuZ2VSZXF1ZXN0GiUudGhlcm1vY2xpbmUudjEuU3RhZ2VFeGNoYW5nZVJlc3BvbnNlEkQKBURyYWluEhwudGhlcm1vY2xpbmUudjEuRHJhaW5SZXF1ZXN0Gh0udGhlcm1vY2xpbmUudjEuRHJhaW5SZXNwb25zZWIGcHJvdG8z", [file_thermocline_v1_inference]);
 
 /**
  * @generated from message thermocline.v1.LoadRequest
@@ -140,9 +140,9 @@ export type ModelShape = Message<"thermocline.v1.ModelShape"> & {
   vocab: number;
 
   /**
-   * @generated from field: float rms_epsilon = 8;
+   * @generated from field: float norm_epsilon = 8;
    */
-  rmsEpsilon: number;
+  normEpsilon: number;
 
   /**
    * @generated from field: float rope_base = 9;
@@ -181,6 +181,16 @@ export type ModelShape = Message<"thermocline.v1.ModelShape"> & {
    * @generated from field: float relu_threshold = 14;
    */
   reluThreshold: number;
+
+  /**
+   * @generated from field: thermocline.v1.Norm norm = 15;
+   */
+  norm: Norm;
+
+  /**
+   * @generated from field: thermocline.v1.RopePairs rope_pairs = 16;
+   */
+  ropePairs: RopePairs;
 };
 
 /**
@@ -605,6 +615,68 @@ export const ActivationSchema: GenEnum<Activation> = /*@__PURE__*/
   enumDesc(file_thermocline_v1_executor, 0);
 
 /**
+ * @generated from enum thermocline.v1.Norm
+ */
+export enum Norm {
+  /**
+   * @generated from enum value: NORM_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * x / sqrt(mean(x^2) + epsilon) * weight
+   *
+   * @generated from enum value: NORM_RMS = 1;
+   */
+  RMS = 1,
+
+  /**
+   * (x - mean(x)) / sqrt(variance(x) + epsilon) * weight + bias; either may be missing
+   *
+   * @generated from enum value: NORM_LAYER = 2;
+   */
+  LAYER = 2,
+}
+
+/**
+ * Describes the enum thermocline.v1.Norm.
+ */
+export const NormSchema: GenEnum<Norm> = /*@__PURE__*/
+  enumDesc(file_thermocline_v1_executor, 1);
+
+/**
+ * Which of a head's rotated dimensions turn together.
+ *
+ * @generated from enum thermocline.v1.RopePairs
+ */
+export enum RopePairs {
+  /**
+   * @generated from enum value: ROPE_PAIRS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * 2i and 2i + 1
+   *
+   * @generated from enum value: ROPE_PAIRS_ADJACENT = 1;
+   */
+  ADJACENT = 1,
+
+  /**
+   * i and i + rope_dims / 2
+   *
+   * @generated from enum value: ROPE_PAIRS_HALVES = 2;
+   */
+  HALVES = 2,
+}
+
+/**
+ * Describes the enum thermocline.v1.RopePairs.
+ */
+export const RopePairsSchema: GenEnum<RopePairs> = /*@__PURE__*/
+  enumDesc(file_thermocline_v1_executor, 2);
+
+/**
  * @generated from enum thermocline.v1.WeightType
  */
 export enum WeightType {
@@ -658,7 +730,7 @@ export enum WeightType {
  * Describes the enum thermocline.v1.WeightType.
  */
 export const WeightTypeSchema: GenEnum<WeightType> = /*@__PURE__*/
-  enumDesc(file_thermocline_v1_executor, 1);
+  enumDesc(file_thermocline_v1_executor, 3);
 
 /**
  * @generated from enum thermocline.v1.ExecutorState
@@ -696,7 +768,7 @@ export enum ExecutorState {
  * Describes the enum thermocline.v1.ExecutorState.
  */
 export const ExecutorStateSchema: GenEnum<ExecutorState> = /*@__PURE__*/
-  enumDesc(file_thermocline_v1_executor, 2);
+  enumDesc(file_thermocline_v1_executor, 4);
 
 /**
  * Control of one executor process. Steps themselves never pass here: they go through the arena.
