@@ -16,6 +16,21 @@ export function refuseDense({ path, shape }: Model): void {
   );
 }
 
+/**
+ * Training takes it that a gate's sign does not change with its input's length, as RMSNorm has it and LayerNorm's bias
+ * does not.
+ *
+ * @throws ThermoclineError UNIMPLEMENTED
+ */
+export function refuseLayerNorm({ path, architecture, shape }: Model): void {
+  if (shape.norm === "rms") return;
+  throw new ThermoclineError(
+    "UNIMPLEMENTED",
+    `${path}: predictors cannot be trained yet for models with LayerNorm, such as those of the architecture ` +
+      `${architecture}; give one with RMSNorm, or run this one without predictors`,
+  );
+}
+
 /** @throws ThermoclineError INVALID_ARGUMENT where predictors cannot be stored as that type */
 export function refuseType({ path, file, shape }: Model, type: WeightType, mostRank: number): void {
   const { name, blockSize } = WEIGHT_TYPES[type];

@@ -21,7 +21,7 @@ import { profilePath } from "../profile/profile-file.js";
 import { profiledModel } from "../profile/profiled-model.js";
 import { limitsFor } from "../serving-defaults.js";
 import { collect, cutRows } from "./collect.js";
-import { layersOf, refuseDense, refuseExisting, refuseType } from "./refusals.js";
+import { layersOf, refuseDense, refuseExisting, refuseLayerNorm, refuseType } from "./refusals.js";
 import { recordBytes, rowSetOf, windowsToRead } from "./row-sets.js";
 import { readTexts } from "./texts.js";
 import { type TotalReport, totalOf } from "./total.js";
@@ -119,6 +119,7 @@ async function run(options: TrainPredictorOptions, watch: TrainWatch): Promise<T
   const { onStage, signal } = watch;
   const model = withPredictor(await loadModel(options.modelPath, options), "off");
   refuseDense(model);
+  refuseLayerNorm(model);
   refuseType(model, options.type, options.mostRank);
   refuseExisting(options);
   const layers = layersOf(model, options.layers);

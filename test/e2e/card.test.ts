@@ -31,6 +31,7 @@ beforeAll(async () => {
   models["f16 with SiLU, down by outputs"] = await write("silu", {
     ...{ type: "f16", activation: "silu", downTransposed: false },
   });
+  models["q8_0 of Orion's kind"] = await write("orion", { type: "q8_0", architecture: "orion", tied: false });
 });
 afterAll(() => sandbox.remove());
 
@@ -54,7 +55,7 @@ async function served<T>(options: string[], use: (server: Server) => Promise<T>)
 }
 
 describe.each(DEVICES)("--gpu %s", (device) => {
-  test.each(["q4_0 with predictors", "f16 with SiLU, down by outputs"])(
+  test.each(["q4_0 with predictors", "f16 with SiLU, down by outputs", "q8_0 of Orion's kind"])(
     "says what the CPU says, with everything on it and with half: %s",
     async (name) => {
       const model = models[name];

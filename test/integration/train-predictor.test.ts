@@ -16,6 +16,7 @@ import { type Matrix, readOracleModel } from "../oracle/model.js";
 import { DIST, ENTRIES } from "../support/executor-processes.js";
 import { TINY_SYNTHETIC, writeSynthetic } from "../support/synthetic-model.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
+import { writeTinyModel } from "../support/tiny-model.js";
 
 const folder = temporaryFolder();
 const textPath = join(folder, "text.txt");
@@ -218,6 +219,14 @@ describe("what cannot be trained is said before anything is done", () => {
     const training = trainPredictors({ ...OPTIONS, modelPath: model.path, out, ...given }, WATCH);
     await expect(training).rejects.toThrow(
       expect.objectContaining({ message: expect.stringMatching(message) }),
+    );
+  });
+
+  test("gates behind a LayerNorm", async () => {
+    const orion = await writeTinyModel(join(folder, "orion.gguf"), { architecture: "orion" });
+    const out = join(folder, "refused.gguf");
+    await expect(trainPredictors({ ...OPTIONS, modelPath: orion.path, out }, WATCH)).rejects.toThrow(
+      "predictors cannot be trained yet for models with LayerNorm, such as those of the architecture orion; give one",
     );
   });
 

@@ -29,6 +29,8 @@ test("the digest says whether the memory's contents are the same", () => {
     { ...fakePlan(), maxRows: 17 },
     { ...fakePlan(), shape: { ...fakePlan().shape, activation: "silu" as const } },
     { ...fakePlan(), shape: { ...fakePlan().shape, reluThreshold: 0 } },
+    { ...fakePlan(), shape: { ...fakePlan().shape, norm: "layer" as const } },
+    { ...fakePlan(), shape: { ...fakePlan().shape, ropePairs: "halves" as const } },
     { ...fakePlan(), tensors: fakePlan().tensors.slice(1) },
     { ...fakePlan(), schedule: { ...fakePlan().schedule, head: 0 } },
   ].map((plan) => digest(plan));
@@ -47,6 +49,8 @@ const DEFECTS: [string, (request: LoadRequest) => void, RegExp][] = [
   ["no context", (r) => (r.contextLength = 0), /context_length is 0/],
   ["no rows", (r) => (r.maxRows = 0), /max_rows is 0/],
   ["no activation", (r) => Object.assign(r.shape ?? {}, { activation: 0 }), /shape\.activation is 0/],
+  ["no norm", (r) => Object.assign(r.shape ?? {}, { norm: 0 }), /shape\.norm is 0/],
+  ["no pairs", (r) => Object.assign(r.shape ?? {}, { ropePairs: 0 }), /shape\.rope_pairs is 0/],
   [
     "an unknown type",
     (r) => Object.assign(r.tensors[1] ?? {}, { type: 99 }),

@@ -203,6 +203,19 @@ describe("the shape", () => {
   });
 
   it.each([
+    ["llama", { norm: "rms", normEpsilon: Math.fround(1e-5), ropePairs: "adjacent" }],
+    ["olmo", { norm: "layer", normEpsilon: Math.fround(1e-5), ropePairs: "adjacent" }],
+    ["orion", { norm: "layer", normEpsilon: Math.fround(1e-5), ropePairs: "halves" }],
+    ["stablelm", { norm: "layer", normEpsilon: Math.fround(1e-5), ropePairs: "halves" }],
+  ] as const)("%s decides norms and rotation", async (architecture, expected) => {
+    const file = await header({ architecture });
+    const model = load(file);
+    expect(model.architecture).toBe(architecture);
+    expect(model.shape).toMatchObject(expected);
+    expect(model.tensors.length).toBe(file.tensors.size);
+  });
+
+  it.each([
     ["a linear factor", { "rope.scaling.type": string("linear"), "rope.scaling.factor": float32(4) }, 0.25],
     ["a factor without a type", { "rope.scaling.factor": float32(2) }, 0.5],
     ["the older key", { "rope.scale_linear": float32(8) }, 0.125],
@@ -286,6 +299,20 @@ describe("tensors", () => {
     expect(() => load(bias)).toThrow(expect.objectContaining({ code: "UNIMPLEMENTED" }));
     expect(() => load(bias)).toThrow("tensor blk.0.attn_q.bias belongs to no calculation");
     expect(load(withTensor(file, "output_norm.weight", {})).tensors.length).toBe(file.tensors.size);
+  });
+
+  it("LayerNorm's are those of the architecture", async () => {
+    const bias = withTensor(await header({ architecture: "orion" }), "blk.1.ffn_norm.bias", null);
+    expect(() => load(bias)).toThrow("tensor blk.1.ffn_norm.bias is missing");
+    const parallel = withTensor(await header({ architecture: "stablelm" }), "blk.0.ffn_norm.weight", null);
+    expect(() => load(parallel)).toThrow(expect.objectContaining({ code: "UNIMPLEMENTED" }));
+    expect(() => load(parallel)).toThrow("there is no blk.0.ffn_norm.weight, so that attention and FFN");
+    // Files of older OLMos clamp queries, keys and values.
+    const clamped = await header(
+      { architecture: "olmo" },
+      { set: { "olmo.attention.clamp_kqv": float32(8) } },
+    );
+    expect(() => load(clamped)).toThrow("olmo.attention.clamp_kqv is 8, which no engine can compute yet");
   });
 
   it.each([
