@@ -19,7 +19,9 @@ export async function ownMemory(
   prompt: readonly number[],
 ): Promise<Figure[]> {
   const limits = limitsFor(model, { slots: DEFAULT_SLOTS, contextLength: null });
-  const placed = [{ kind: "cpu", device: "cpu", budgetBytes: 0, threads: context.threads }] as const;
+  const placed = [
+    { kind: "cpu", device: "cpu", card: null, budgetBytes: 0, threads: context.threads },
+  ] as const;
   const schedule = await planFor(placed, {
     ...{ model, sizes: limits, profile: null, placementPath: null, cacheFolder: null },
     log: { info: () => undefined, warn: () => undefined },

@@ -44,6 +44,7 @@ export function fitMachine(
   // Together each goes at this share of its own speed.
   const slowed = (halves.gpu.lostShare + halves.cpu.lostShare) / 2;
   const contention = Math.min(1, Math.max(0, 1 / Math.max(1 - slowed, 0.5) - 1));
+  const executor = executors.find(({ kind }) => kind === "gpu");
   const side = (kind: Side) => {
     const { startNs, nsPerByte } = halves[kind];
     const bytesPerS = 1e9 / nsPerByte;
@@ -58,7 +59,7 @@ export function fitMachine(
       share: share(stage),
     });
     return {
-      name: kind === "cpu" ? cpu : (executors.find((executor) => executor.kind === "gpu")?.device ?? "gpu"),
+      name: kind === "cpu" ? cpu : (executor?.card ?? executor?.device ?? "gpu"),
       bytesPerS,
       kernels: [
         kernel("attention", "blk.0.attn_q.weight"),

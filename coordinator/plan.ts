@@ -101,7 +101,7 @@ async function thisMachine(
   { onStage, signal, warn, entries = BUILT_ENTRIES, cpuTime: now = cpuTime }: PlanWatch,
 ): Promise<{ executors: PlacementExecutor[]; known: KnownMachine }> {
   const chosen = await chooseDevice(options.gpu);
-  const { device, note } = chosen;
+  const { device, card, note } = chosen;
   if (device === "off") {
     throw new ThermoclineError(
       "FAILED_PRECONDITION",
@@ -114,6 +114,7 @@ async function thisMachine(
     ({ kind, args }): PlacementExecutor => ({
       kind,
       device: kind === "gpu" ? device : "cpu",
+      card: kind === "gpu" ? (card?.name ?? null) : null,
       budgetBytes: kind === "gpu" ? budgetBytes : 0,
       threads: Number(args[args.indexOf("--threads") + 1]),
     }),
@@ -153,9 +154,15 @@ async function describedMachine(
     );
   }
   const cpus = Array.from({ length: cpuExecutors }, (): PlacementExecutor => {
-    return { kind: "cpu", device: "cpu", budgetBytes: 0, threads: Math.max(1, threads ?? 1) };
+    return { kind: "cpu", device: "cpu", card: null, budgetBytes: 0, threads: Math.max(1, threads ?? 1) };
   });
-  const gpu: PlacementExecutor = { kind: "gpu", device: "cuda", budgetBytes, threads: 1 };
+  const gpu: PlacementExecutor = {
+    kind: "gpu",
+    device: "cuda",
+    card: machine.gpu.name,
+    budgetBytes,
+    threads: 1,
+  };
   return { executors: [gpu, ...cpus], known: { machine, uniformShare: 1 } };
 }
 

@@ -29,6 +29,8 @@ export interface DeviceEngine {
 export interface Device {
   readonly kind: ExecutorKind;
   readonly name: "cpu" | "host" | CardDevice;
+  /** The name of the real card that computes; null for all that stands in for one. */
+  readonly card: string | null;
   /** Bytes it may use for weights, KV cache and scratch; 0 means no limit. */
   readonly budgetBytes: number;
   readonly threads: number;
@@ -46,6 +48,7 @@ export function cpuDevice(options: EngineOptions): Device {
   return {
     kind: "cpu",
     name: "cpu",
+    card: null,
     budgetBytes: options.budgetBytes,
     threads: options.threads,
     endsWithStep: false,

@@ -66,6 +66,7 @@ export function executorService(executor: Executor): UntypedServiceImplementatio
         failure: state.kind === "failed" ? state.reason : "",
         version: VERSION,
         threads: device.threads,
+        card: device.card ?? "",
       }),
     );
   };

@@ -35,7 +35,7 @@ export async function openDevice(
   const found = await find(wanted);
   if (found.kind === "card") {
     say(`${found.card.name} computes`);
-    return new LedgerDevice(wanted, options, found.library);
+    return new LedgerDevice(wanted, options, found);
   }
   if (choice === "auto") {
     say(`${found.problem}: the host device runs instead`);

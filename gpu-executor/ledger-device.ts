@@ -4,7 +4,7 @@
  * the kernels are the CPU's.
  */
 import type { Device, DeviceEngine } from "../cpu-executor/device.js";
-import { Engine, type EngineOptions, type MemoryNeeds, memoryNeeds } from "../native/index.js";
+import { type CardInfo, Engine, type EngineOptions, type MemoryNeeds, memoryNeeds } from "../native/index.js";
 import type { CardDevice } from "../native/libraries.js";
 import { type Amounts, Ledger, type Reservation } from "./ledger.js";
 
@@ -18,16 +18,18 @@ const NATIVE: DeviceBackend = { memoryNeeds, load: (...args) => Engine.load(...a
 export class LedgerDevice implements Device {
   readonly kind = "gpu";
   readonly ledger: Ledger;
+  readonly card: string | null;
   private readonly options: EngineOptions;
 
-  /** @param library of a card; null for `host` */
+  /** @param found null for `host` */
   constructor(
     readonly name: CardDevice | "host",
     options: Omit<EngineOptions, "residency" | "library">,
-    library: string | null,
+    found: { card: CardInfo; library: string } | null,
     private readonly backend: DeviceBackend = NATIVE,
   ) {
-    this.options = { ...options, residency: "resident", library };
+    this.options = { ...options, residency: "resident", library: found?.library ?? null };
+    this.card = name === "cuda" ? (found?.card.name ?? null) : null;
     this.ledger = new Ledger(`the GPU executor's ${name} device`, options.budgetBytes);
   }
 

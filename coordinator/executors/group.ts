@@ -251,11 +251,12 @@ export class ExecutorGroup implements StepRunner {
   /** The same executors, restarted, get the schedule they had: planning may take long, and weights stay this way. */
   private async schedule(infos: readonly ExecutorInfo[]): Promise<Schedule> {
     const known = this.placed?.executors;
-    const isKnown = infos.every(({ kind, device, budgetBytes, threads }, index) => {
+    const isKnown = infos.every(({ kind, device, card, budgetBytes, threads }, index) => {
       const before = known?.[index];
       return (
         before?.kind === kind &&
         before.device === device &&
+        before.card === card &&
         before.budgetBytes === budgetBytes &&
         before.threads === threads
       );

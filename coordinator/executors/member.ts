@@ -25,6 +25,8 @@ export interface ExecutorInfo {
   kind: ExecutorKind;
   /** "cpu", "host", "cuda" or "emulated". */
   device: string;
+  /** The name of the real card that computes; null for all that stands in for one. */
+  card: string | null;
   /** Bytes for weights, KV cache and scratch; 0 means no limit. */
   budgetBytes: number;
   threads: number;
@@ -259,8 +261,15 @@ export class Member {
   private infoFrom(status: StatusResponse): ExecutorInfo {
     const kind = status.kind === WireKind.GPU ? "gpu" : "cpu";
     this.kind = kind;
-    const { device, threads, pid } = status;
-    return { kind, device, threads, pid, budgetBytes: Number(status.budgetBytes) };
+    const { device, card, threads, pid } = status;
+    return {
+      kind,
+      device,
+      card: card === "" ? null : card,
+      threads,
+      pid,
+      budgetBytes: Number(status.budgetBytes),
+    };
   }
 }
 

@@ -57,7 +57,7 @@ export async function estimateMachine(
       `the CPU's memory was measured${told > 0 ? ", the card's is as its driver describes it" : ""}, all else is ` +
       "assumed; `thermocline plan` measures it",
     gpu: {
-      name: gpu?.device ?? "none",
+      name: gpu?.card ?? gpu?.device ?? "none",
       bytesPerS: told > 0 ? told : CARD_FACTOR * bytesPerS,
       kernels,
       startUs: 1,

@@ -41,6 +41,6 @@ export function computerIdentity(executors: readonly PlacementExecutor[]): unkno
   const { cpu, cores, memoryBytes, instructionSets } = machine();
   return {
     ...{ cpu, cores, memoryBytes, instructionSet: instructionSets.at(-1) ?? null },
-    executors: executors.map(({ kind, device, threads }) => [kind, device, threads]),
+    executors: executors.map(({ kind, device, card, threads }) => [kind, device, card, threads]),
   };
 }

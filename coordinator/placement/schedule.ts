@@ -17,6 +17,8 @@ export interface PlacementExecutor {
   kind: ExecutorKind;
   /** "cpu", "host", "cuda" or "emulated". */
   device: string;
+  /** The name of the real card that computes; null for all that stands in for one. */
+  card: string | null;
   /** Bytes for weights, KV cache and scratch; 0 means no limit. */
   budgetBytes: number;
   /** Scratch grows with them. */

@@ -10,6 +10,7 @@ import { cacheFolder, PlanCache } from "../../coordinator/placement/plan-cache.j
 import { machineKey } from "../../coordinator/placement/planner.js";
 import { writeProfile } from "../../coordinator/profile/profile-file.js";
 import { profiledModel } from "../../coordinator/profile/profiled-model.js";
+import { findCard } from "../../native/find-card.js";
 import { profileOf } from "../support/profiles.js";
 import { TestClient } from "./support/client.js";
 import { CACHE_HOME, Sandbox, TEST_DEVICE } from "./support/sandbox.js";
@@ -52,10 +53,12 @@ const STACK = ["--gpu", "host", "--vram-budget", `${BUDGET_MIB}MiB`, "--threads"
 async function keepMeasurement(): Promise<void> {
   const loaded = await loadModel(bundledModelPath(), { activation: null, reluThreshold: null });
   const machine = { ...(await loadMachine("rtx-3090-ddr4")), source: "measured" as const };
+  const found = TEST_DEVICE === "cuda" ? await findCard("cuda") : null;
+  const card = found?.kind === "card" ? found.card.name : null;
   const key = machineKey(withPredictor(loaded, "auto"), [
-    { kind: "gpu", device: TEST_DEVICE, budgetBytes: 0, threads: 1 },
+    { kind: "gpu", device: TEST_DEVICE, card, budgetBytes: 0, threads: 1 },
     // A card's executor takes none of the threads that compute.
-    { kind: "cpu", device: "cpu", budgetBytes: 0, threads: TEST_DEVICE === "host" ? 1 : 2 },
+    { kind: "cpu", device: "cpu", card: null, budgetBytes: 0, threads: TEST_DEVICE === "host" ? 1 : 2 },
   ]);
   const cache = new PlanCache(cacheFolder({ XDG_CACHE_HOME: CACHE_HOME }), expect.unreachable);
   cache.write("measured", key, { machine, uniformShare: 1 });

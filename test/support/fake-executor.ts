@@ -140,6 +140,7 @@ export class FakeEngine implements DeviceEngine {
 export class FakeDevice implements Device {
   readonly kind = "cpu";
   readonly name = "cpu";
+  readonly card = null;
   readonly budgetBytes = 1 << 20;
   readonly threads = 2;
   endsWithStep = false;

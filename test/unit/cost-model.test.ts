@@ -31,8 +31,8 @@ test("layer N goes by the profile's layer N, also where there are more than ten"
     expect(active).toEqual([8, 0, 0, 0, 0, 0, 0, 0]);
   }
   const executors = [
-    { kind: "gpu", device: "host", budgetBytes: 0, threads: 1 },
-    { kind: "cpu", device: "cpu", budgetBytes: 0, threads: 1 },
+    { kind: "gpu", device: "host", card: null, budgetBytes: 0, threads: 1 },
+    { kind: "cpu", device: "cpu", card: null, budgetBytes: 0, threads: 1 },
   ] as const;
   const machine = { ...EXAMPLE, handOverUs: 0, residualUs: 0, gpu: { ...EXAMPLE.gpu, startUs: 0 } };
   // So slow that whatever fits on the card belongs there.

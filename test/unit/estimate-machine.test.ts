@@ -5,11 +5,11 @@ import type { PlacementExecutor } from "../../coordinator/placement/schedule.js"
 import type { FoundCard } from "../../native/find-card.js";
 import { CARD } from "../support/card.js";
 
-const CPU: PlacementExecutor = { kind: "cpu", device: "cpu", budgetBytes: 0, threads: 1 };
+const CPU: PlacementExecutor = { kind: "cpu", device: "cpu", card: null, budgetBytes: 0, threads: 1 };
 const MODEL_BYTES = 1024 ** 2;
 
 function on(device: string): PlacementExecutor[] {
-  return [{ kind: "gpu", device, budgetBytes: 5, threads: 1 }, CPU];
+  return [{ kind: "gpu", device, card: null, budgetBytes: 5, threads: 1 }, CPU];
 }
 const never = (): Promise<FoundCard> => Promise.reject(new Error("nobody was to look"));
 const finds = (found: FoundCard) => () => Promise.resolve(found);

@@ -94,6 +94,14 @@ test("auto runs what there is and says so in one line", async () => {
   expect(lines).toHaveLength(3);
 });
 
+test("a real card is told by its name", async () => {
+  const cardOf = async (choice: "cuda" | "emulated" | "host") =>
+    (await openDevice(choice, OPTIONS, () => undefined, { driver: DRIVER, find: found })).card;
+  expect(await cardOf("cuda")).toBe(A_CARD.name);
+  expect(await cardOf("emulated")).toBeNull();
+  expect(await cardOf("host")).toBeNull();
+});
+
 test("the default budget is a quarter of RAM, and 1 GiB at most", () => {
   expect(vramBudget("auto", 1024 ** 3)).toBe(256 * 1024 ** 2);
   expect(vramBudget("auto", 64 * 1024 ** 3)).toBe(1024 ** 3);

@@ -97,8 +97,8 @@ test("rates, starts, contention and hand-over are told apart", () => {
       tensors: [tensor("blk.0.attn_q.weight"), tensor("output.weight")],
     },
     executors: [
-      { kind: "gpu", device: "host", budgetBytes: 1, threads: 1 },
-      { kind: "cpu", device: "cpu", budgetBytes: 0, threads: 1 },
+      { kind: "gpu", device: "host", card: null, budgetBytes: 1, threads: 1 },
+      { kind: "cpu", device: "cpu", card: null, budgetBytes: 0, threads: 1 },
     ],
     cpu: "a CPU",
   });

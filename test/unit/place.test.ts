@@ -14,10 +14,11 @@ import { temporaryFolder } from "../support/temporary-folder.js";
 import { type TinyModelOptions, writeTinyModel } from "../support/tiny-model.js";
 
 const SIZES: ServingSizes = { slots: 2, contextLength: 32, maxRows: 8 };
-const CPU: PlacementExecutor = { kind: "cpu", device: "cpu", budgetBytes: 0, threads: 1 };
+const CPU: PlacementExecutor = { kind: "cpu", device: "cpu", card: null, budgetBytes: 0, threads: 1 };
 const gpu = (budgetBytes: number): PlacementExecutor => ({
   kind: "gpu",
   device: "host",
+  card: null,
   budgetBytes,
   threads: 1,
 });

@@ -16,7 +16,7 @@ import { temporaryFolder } from "../support/temporary-folder.js";
 import { writeTinyModel } from "../support/tiny-model.js";
 
 const SIZES = { slots: 1, contextLength: 32, maxRows: 4 };
-const CPU: PlacementExecutor = { kind: "cpu", device: "cpu", budgetBytes: 0, threads: 1 };
+const CPU: PlacementExecutor = { kind: "cpu", device: "cpu", card: null, budgetBytes: 0, threads: 1 };
 const folder = temporaryFolder();
 const [EXAMPLE] = EXAMPLE_MACHINES;
 
@@ -27,7 +27,7 @@ beforeAll(async () => {
   model = await writeTinyModel(join(folder, "model.gguf"), { seed: 1 });
   other = await writeTinyModel(join(folder, "other.gguf"), { seed: 1, ff: 128 });
   const budgetBytes = Math.floor(wholeModelBytes(model, SIZES) * 0.8);
-  gpu = { kind: "gpu", device: "host", budgetBytes, threads: 1 };
+  gpu = { kind: "gpu", device: "host", card: null, budgetBytes, threads: 1 };
 });
 
 let files = 0;
@@ -194,6 +194,12 @@ describe("the cache", () => {
     expect(await ofRuns(unlucky)).toBe(1);
     expect(await ofRuns({ kind: "solved", optimal: false, values: null })).toBe(1);
     expect(await ofRuns(unlucky)).toBe(0);
+  });
+
+  test("asks again where there is another card", () => {
+    const on = (card: string | null) => machineKey(model, [{ ...gpu, device: "cuda", card }, CPU]);
+    expect(on("a card")).toBe(on("a card"));
+    expect(new Set([on("a card"), on("another card"), on(null)]).size).toBe(3);
   });
 
   test("passes over a damaged entry with a warning, and mends it", async () => {
