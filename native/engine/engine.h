@@ -27,6 +27,9 @@ class Device {
   // Empties the KV cache; the next steps come from `arena`, on the calling thread. Throws Error `invalid_argument` when
   // the arena was made for another model or schedule.
   virtual void begin(Arena& arena) = 0;
+  // Lets go of the arena: no more steps come from it, and its memory may go away. What an earlier failure left undone is
+  // no failure any more.
+  virtual void end() noexcept = 0;
   // Applies the step's exchange, if there is one, and computes this executor's part of the step at hand, with the
   // hand-overs of schedule.h. Throws Error: `aborted` when the arena was aborted meanwhile, anything else is a failure of
   // this executor.

@@ -12,6 +12,8 @@ namespace thermocline {
 struct NormTensors {
   const TensorRef* weight;       // f32 [embd]
   const TensorRef* bias;         // f32 [embd]
+
+  uint64_t bytes() const { return (weight == nullptr ? 0 : weight->bytes()) + (bias == nullptr ? 0 : bias->bytes()); }
 };
 
 struct LayerTensors {

@@ -21,6 +21,8 @@ struct TensorRef {
   uint64_t offset;   // from the start of the file, in bytes
   uint32_t rows;
   uint32_t cols;     // elements a row
+
+  uint64_t bytes() const { return rows * row_bytes(type, cols); }
 };
 
 struct ModelShape {

@@ -24,7 +24,13 @@ bool await_submitted(Arena& arena, uint64_t step, const std::atomic<bool>& stop)
   return false;
 }
 
+struct EndOfSteps {
+  Device& device;
+  ~EndOfSteps() { device.end(); }
+};
+
 void run_steps(Device& device, Arena& arena, const std::atomic<bool>& stop, std::atomic<uint64_t>& steps) {
+  const EndOfSteps end{device};
   device.begin(arena);
   // Without a part in any step this executor only waits for the end: nobody would wait for it to read one.
   const uint64_t never = UINT64_MAX;

@@ -83,6 +83,53 @@ TEST(one_executors_failure_ends_the_others) {
   }
 }
 
+// Fails where it is told to.
+class HoldingDevice : public Device {
+ public:
+  enum class Fails { never, beginning, running };
+  explicit HoldingDevice(Fails fails) : fails_(fails) {}
+
+  const MemoryNeeds& memory() const override { return needs_; }
+  uint32_t threads() const override { return 1; }
+  bool takes_part() const override { return true; }
+  void begin(Arena& arena) override {
+    holds = &arena;
+    fail_in(Fails::beginning);
+  }
+  void end() noexcept override { holds = nullptr; }
+  void run(const Step&) override { fail_in(Fails::running); }
+  uint64_t stage(const Exchange&, const CancelFlag&) override { return 0; }
+  bool exchanged() const override { return true; }
+
+  Arena* holds = nullptr;
+
+ private:
+  void fail_in(Fails part) const {
+    if (part == fails_) throw Error(ErrorCode::system, "the device is lost");
+  }
+
+  Fails fails_;
+  MemoryNeeds needs_{};
+};
+
+// Its memory is unmapped as soon as serve() has returned.
+TEST(the_arena_is_let_go_of_however_steps_end) {
+  const TinyModel model({});
+  for (const auto fails : {HoldingDevice::Fails::never, HoldingDevice::Fails::beginning, HoldingDevice::Fails::running}) {
+    HoldingDevice device(fails);
+    const auto arena = test::arena_for(model.plan(model.schedule(), 0));
+    const bool lost = fails != HoldingDevice::Fails::never;
+    const std::atomic<bool> stop{!lost};
+    std::atomic<uint64_t> steps{0};
+    const StepRow row{1, 0, 0, 1};
+    arena->submit(&row, 1);
+    const auto outcome = serve(device, *arena, 0, stop, steps);
+    CHECK_EQ(outcome.has_value(), lost);
+    if (lost) CHECK_EQ(outcome->message, "the device is lost");
+    CHECK(device.holds == nullptr);
+  }
+}
+
 TEST(an_engine_serves_another_arena_with_an_empty_cache) {
   const TinyModel model({});
   const EnginePlan plan = model.plan(model.schedule(), 0);

@@ -112,8 +112,8 @@ class EngineStack {
 
  private:
   size_t vocab_;
-  std::unique_ptr<Arena> arena_;
   std::vector<std::unique_ptr<Device>> devices_;
+  std::unique_ptr<Arena> arena_;  // goes before the devices do, as executors' arenas do
   std::atomic<bool> stop_{false};
   std::atomic<uint64_t> steps_{0};
   std::vector<std::optional<StepFailure>> outcomes_;

@@ -129,7 +129,7 @@ void CpuDevice::run_head(const Step& step) {
     session_->timer.end(Phase::wait);
   }
   const bool any = stages_->head.run(compute_, weights_, step, arena.residual(), arena) > 0;
-  const uint64_t bytes = any ? plan_.shape.embd * sizeof(float) + weights_.output.bytes() : 0;
+  const uint64_t bytes = any ? weights_.output_norm.bytes(plan_.shape.embd) + weights_.output.bytes() : 0;
   session_->timer.end(Phase::head, bytes);
   session_->hand_over.signal_completed();
 }

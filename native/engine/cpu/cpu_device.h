@@ -22,6 +22,7 @@ class CpuDevice : public Device {
   uint32_t threads() const override { return pool_.threads(); }
   bool takes_part() const override { return share_.takes_part(); }
   void begin(Arena& arena) override;
+  void end() noexcept override { session_.reset(); }
   void run(const Step& step) override;
   uint64_t stage(const Exchange& exchange, const CancelFlag& cancel) override {
     return exchange_->stage(exchange, cancel);

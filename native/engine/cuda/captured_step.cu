@@ -25,11 +25,12 @@ CapturedStep::State::~State() {
 }
 
 void CapturedStep::State::capture(cudaStream_t stream, const std::function<void()>& enqueue) {
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture a step");
+  // Relaxed: the first launch of a kernel loads its code, which older drivers refuse under any other mode.
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "capture a step");
   try {
     enqueue();
   } catch (...) {
-    cudaStreamEndCapture(stream, &captured);
+    if (cudaStreamEndCapture(stream, &captured) != cudaSuccess) cudaGetLastError();  // else the next launch tells it
     throw;
   }
   check(cudaStreamEndCapture(stream, &captured), "capture a step");

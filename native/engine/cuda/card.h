@@ -56,9 +56,10 @@ class Card {
   // Any thread, while steps run.
   PinnedMemory pinned_memory(uint64_t bytes);
 
-  // Lets the card read and write host memory in place until the next call, or, with 0 bytes, none. Throws Error
-  // `system`.
+  // Lets the card read and write host memory in place until unshare(), which comes before another. Throws Error `system`.
   void share(std::byte* memory, uint64_t bytes);
+  // Between steps. A card that is lost, or has nothing shared, has nothing to let go of.
+  void unshare() noexcept;
   // The card's address of something in it.
   template <class T>
   T* shared(T* host) const {
@@ -90,6 +91,8 @@ class Card {
   // find the arena aborted. Throws Error `system` when the card does not come to an end; nothing can be done with it
   // then, and its memory is left to the process's end.
   void abandon(const CapturedStep& step);
+  // Whether abandon() found that.
+  bool is_stuck() const;
 
   // Of the last run, CLOCK_MONOTONIC.
   int64_t marked_ns(size_t number) const;

@@ -29,8 +29,6 @@ struct Card::State {
 
   State() = default;
   ~State() {
-    // Whatever is asked of it would wait for ever.
-    if (is_stuck) return;
     if (stream != nullptr) cudaStreamSynchronize(stream);
     if (shared != nullptr) cudaHostUnregister(shared);
     for (const cudaEvent_t event : marks) cudaEventDestroy(event);
@@ -53,7 +51,10 @@ Card::Card() : state_(std::make_unique<State>()) {
   s.timelines.emplace(s.stream, pinned_memory(TimelineOperations::kPinnedBytes));
 }
 
-Card::~Card() = default;
+Card::~Card() {
+  // Whatever is asked of a stuck one would wait for ever.
+  if (is_stuck()) state_.release();
+}
 
 Stream Card::stream() const { return state_->stream; }
 
@@ -79,14 +80,17 @@ void FreePinned::operator()(std::byte* memory) const { cudaFreeHost(memory); }
 
 void Card::share(std::byte* memory, uint64_t bytes) {
   State& s = *state_;
-  if (s.shared != nullptr) check(cudaHostUnregister(s.shared), "let go of the arena");
-  s.shared = nullptr;
-  if (bytes == 0) return;
   check(cudaHostRegister(memory, bytes, cudaHostRegisterMapped | cudaHostRegisterPortable), "map the arena");
   s.shared = memory;
   void* device = nullptr;
   check(cudaHostGetDevicePointer(&device, memory, 0), "map the arena");
   s.shared_offset = reinterpret_cast<uintptr_t>(device) - reinterpret_cast<uintptr_t>(memory);
+}
+
+void Card::unshare() noexcept {
+  State& s = *state_;
+  if (s.shared != nullptr && cudaHostUnregister(s.shared) != cudaSuccess) cudaGetLastError();
+  s.shared = nullptr;
 }
 
 uintptr_t Card::shared_offset() const { return state_->shared_offset; }
@@ -166,6 +170,8 @@ void Card::abandon(const CapturedStep& step) {
   state_->is_stuck = true;
   throw Error(ErrorCode::system, "the card does not come to the end of a step that was given up; restart this executor");
 }
+
+bool Card::is_stuck() const { return state_->is_stuck; }
 
 // Where the card's clock stood when the step began is known to some microseconds: between the call and the start.
 int64_t Card::marked_ns(size_t number) const {

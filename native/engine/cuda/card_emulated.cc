@@ -44,6 +44,7 @@ PinnedMemory Card::pinned_memory(uint64_t bytes) {
 }
 void FreePinned::operator()(std::byte* memory) const { std::free(memory); }
 void Card::share(std::byte*, uint64_t) {}
+void Card::unshare() noexcept {}
 uintptr_t Card::shared_offset() const { return 0; }
 
 void Card::upload(const void* to, const std::byte* from, size_t bytes) {
@@ -68,5 +69,6 @@ WaitResult Card::run(CapturedStep&, uint64_t, const WaitLimits&, const std::func
   return WaitResult::reached;
 }
 void Card::abandon(const CapturedStep&) {}
+bool Card::is_stuck() const { return false; }
 
 }  // namespace thermocline::cuda

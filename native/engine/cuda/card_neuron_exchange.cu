@@ -4,8 +4,9 @@
 
 namespace thermocline::cuda {
 
-// Rows, then neurons' numbers, then where they all go. Pinning memory and giving it back waits for the card, so what
-// there is serves the next exchange too.
+// Rows, then neurons' numbers, then where they all go. Pinning memory takes long, so what there is serves the next
+// exchange too. Giving it back waits for the card, which would hold up the thread that watches the step at hand: that one
+// does it, in write().
 std::byte* CardNeuronExchange::hold(const std::vector<Row>& rows, size_t bytes) {
   const size_t moves = rows.size() / kRowsOfNeuron;
   std::byte* buffer = nullptr;
@@ -19,7 +20,7 @@ std::byte* CardNeuronExchange::hold(const std::vector<Row>& rows, size_t bytes) 
   count_ = 0;
   const uint64_t wanted = lay_out(MemoryLayout());
   if (wanted > memory_bytes_) {
-    memory_.reset();
+    if (memory_ != nullptr) outgrown_.push_back(std::move(memory_));
     memory_bytes_ = 0;
     memory_ = card_.pinned_memory(wanted);
     memory_bytes_ = wanted;
@@ -50,6 +51,7 @@ void CardNeuronExchange::stage_row(const TensorRef& tensor, uint64_t offset, std
 void CardNeuronExchange::write(const std::vector<Row>&) {
   scatter(card_.stream(), copies_, count_);
   card_.finish();
+  outgrown_.clear();
 }
 
 }  // namespace thermocline::cuda

@@ -30,6 +30,7 @@ class CardNeuronExchange : public NeuronExchange {
   Card& card_;
   PinnedMemory memory_;
   uint64_t memory_bytes_ = 0;
+  std::vector<PinnedMemory> outgrown_;
   ScatteredCopy* copies_ = nullptr;  // in memory_
   unsigned count_ = 0;
 };

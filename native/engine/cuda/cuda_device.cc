@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <initializer_list>
 
 #include "../active_set.h"
 #include "../arena_check.h"
@@ -23,13 +22,6 @@ constexpr int64_t kStepNs = 60'000'000'000;
 constexpr size_t kKeptOperations = 16'384;
 
 }  // namespace
-
-CudaDevice::Crossing::Crossing(const EnginePlan& plan, const Share& share, MemoryLayout& memory)
-    : rope(plan.shape, share.owned_layers > 0 ? plan.max_rows : 0, memory),
-      row(memory.take<StepRow>(plan.max_rows)),
-      wanting(memory.take<uint32_t>(plan.max_rows)),
-      embedded(memory.take<float>(share.embeds ? checked_product({plan.max_rows, plan.shape.embd}) : 0)),
-      counts(memory.take<NeuronCounts>(plan.shape.layers)) {}
 
 CudaDevice::CudaDevice(const EnginePlan& plan, const EngineOptions& options, const Progress& progress,
                        const CancelFlag& cancel)
@@ -61,7 +53,7 @@ CudaDevice::CudaDevice(const EnginePlan& plan, const EngineOptions& options, con
   if (share_.owned_layers > 0) {
     const TensorRef* factors = tensors_.rope_freqs;
     crossing_->rope.set_frequencies(
-        plan_.shape, factors == nullptr ? nullptr : file_.slice(factors->offset, row_bytes(factors->type, factors->cols)));
+        plan_.shape, factors == nullptr ? nullptr : file_.slice(factors->offset, factors->bytes()));
   }
   for (const LayerTensors& layer : tensors_.layers) {
     const auto each = [](const TensorRef& tensor) { return row_bytes(tensor.type, tensor.cols); };
@@ -72,14 +64,23 @@ CudaDevice::CudaDevice(const EnginePlan& plan, const EngineOptions& options, con
 }
 
 CudaDevice::~CudaDevice() {
+  end();
+  if (!card_.is_stuck()) return;
+  // Giving memory back waits for a card that never comes to its end.
+  exchange_.release();
+  crossing_memory_.release();
+}
+
+void CudaDevice::end() noexcept {
+  if (card_.is_stuck()) return static_cast<void>(session_.release());
   session_.reset();
-  card_.share(nullptr, 0);
+  card_.unshare();
 }
 
 // Positions that a slot held in an earlier arena are forgotten with its StepCheck: no row can attend to them.
 void CudaDevice::begin(Arena& arena) {
   check_arena(arena.options(), plan_);
-  session_.reset();
+  end();
   card_.share(arena.memory(), arena.bytes());
   session_ = std::make_unique<Session>(Session{arena, CardHandOver(card_, arena, plan_.schedule, plan_.executor),
                                                CardTimer(card_, arena.ring(plan_.executor), plan_.executor),
@@ -92,7 +93,8 @@ void CudaDevice::run(const Step& step) {
   session.check.check(step);
   session.hand_over.begin(step.number);
   if (step.exchange != 0) apply(step);
-  prepare(step);
+  crossing_->set_rows(step);
+  if (share_.embeds) crossing_->embed(step, *tensors_.token_embd, file_, kernels_);
   const StepExtent extent = extent_of(step);
   Alike& alike = session.alike[{extent, step.observed}];
   const WaitLimits limits{
@@ -147,26 +149,6 @@ void CudaDevice::apply(const Step& step) {
   session_->arena.ring(plan_.executor).write(record);
 }
 
-// What the host gives a step: its rows, their angles, and their embeddings, which are looked up in the file's pages.
-void CudaDevice::prepare(const Step& step) {
-  std::copy_n(step.row, step.rows, crossing_->row);
-  uint32_t wanting = 0;
-  for (const auto wants : {&StepRow::wants_all, &StepRow::wants_some}) {
-    for (uint32_t r = 0; r < step.rows; ++r) {
-      if ((step.row[r].*wants)()) crossing_->wanting[wanting++] = r;
-    }
-  }
-  if (share_.owned_layers > 0) crossing_->rope.turn_to(step);
-  if (!share_.embeds) return;
-  const TensorRef& embeddings = *tensors_.token_embd;
-  const size_t bytes = row_bytes(embeddings.type, embeddings.cols);
-  for (size_t r = 0; r < step.rows; ++r) {
-    const std::byte* row = file_.data() + embeddings.offset + static_cast<size_t>(step.row[r].token) * bytes;
-    kernels_.dequantize[static_cast<size_t>(embeddings.type)](row, crossing_->embedded + r * embeddings.cols,
-                                                              embeddings.cols);
-  }
-}
-
 void CudaDevice::enqueue(const Step& step, const StepExtent& extent) {
   const size_t rows = extent.rows;
   CardTimer& timer = session_->timer;
@@ -208,13 +190,6 @@ void CudaDevice::lead_layer(const Step& step, uint32_t layer, const StepExtent& 
   const Stream stream = card_.stream();
   const size_t rows_bytes = size_t{extent.rows} * plan_.shape.embd * sizeof(float);
   const size_t words = extent.rows * active_words(plan_.shape.ff);
-  const auto bytes_of = [](std::initializer_list<const TensorRef*> tensors) {
-    uint64_t bytes = 0;
-    for (const TensorRef* tensor : tensors) {
-      if (tensor != nullptr) bytes += tensor->rows * row_bytes(tensor->type, tensor->cols);
-    }
-    return bytes;
-  };
   if (share.residual_arrives) {
     hand_over.await_residual(layer - 1);
     timer.end(Phase::wait);
@@ -224,12 +199,11 @@ void CudaDevice::lead_layer(const Step& step, uint32_t layer, const StepExtent& 
   if (step.observed && arena.options().observation >= Observation::activations) {
     CardStages::copy(stream, card_.shared(arena.predictor_input(layer)), stages_->residual, rows_bytes);
   }
-  timer.end(Phase::attention, bytes_of({tensors.attn_norm.weight, tensors.attn_norm.bias, tensors.attn_q,
-                                        tensors.attn_k, tensors.attn_v, tensors.attn_output, tensors.ffn_norm.weight,
-                                        tensors.ffn_norm.bias}));
+  timer.end(Phase::attention, tensors.attn_norm.bytes() + tensors.attn_q->bytes() + tensors.attn_k->bytes() +
+                                  tensors.attn_v->bytes() + tensors.attn_output->bytes() + tensors.ffn_norm.bytes());
   if (weights.has_predictor) {
     stages_->predict(stream, weights, extent, stages_->counts + layer);
-    timer.end_counted(Phase::predict, bytes_of({tensors.fc1, tensors.fc2}));
+    timer.end_counted(Phase::predict, tensors.fc1->bytes() + tensors.fc2->bytes());
   }
   if (share.has_peers) {
     CardStages::copy(stream, card_.shared(arena.ffn_input()), stages_->ffn_input, rows_bytes);
@@ -300,8 +274,7 @@ void CudaDevice::run_head(const StepExtent& extent) {
   uint64_t bytes = 0;
   if (extent.wanting() > 0) {
     stages_->head(card_.stream(), weights_, extent, card_.shared(arena.logits()), card_.shared(arena.candidates()));
-    const TensorRef& output = *tensors_.output;
-    bytes = plan_.shape.embd * sizeof(float) + output.rows * row_bytes(output.type, output.cols);
+    bytes = tensors_.output_norm.bytes() + tensors_.output->bytes();
   }
   session_->timer.end(Phase::head, bytes);
 }

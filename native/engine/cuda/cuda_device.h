@@ -11,6 +11,7 @@
 #include "card_neuron_exchange.h"
 #include "card_stages.h"
 #include "card_timer.h"
+#include "crossing.h"
 #include "recently_used.h"
 
 namespace thermocline::cuda {
@@ -24,6 +25,7 @@ class CudaDevice : public Device {
   uint32_t threads() const override { return 1; }
   bool takes_part() const override { return share_.takes_part(); }
   void begin(Arena& arena) override;
+  void end() noexcept override;
   void run(const Step& step) override;
   uint64_t stage(const Exchange& exchange, const CancelFlag& cancel) override {
     return exchange_->stage(exchange, cancel);
@@ -62,20 +64,8 @@ class CudaDevice : public Device {
     RecentlyUsed<std::pair<StepExtent, bool>, Alike> alike;  // by extent, and whether they are observed
   };
 
-  // Host memory that a step's data cross the bus from, and to.
-  struct Crossing {
-    Crossing(const EnginePlan& plan, const Share& share, MemoryLayout& memory);
-
-    Rope rope;
-    StepRow* row;
-    uint32_t* wanting;     // the rows that want logits
-    float* embedded;       // [rows][embd]
-    NeuronCounts* counts;  // [layers]
-  };
-
   StepExtent extent_of(const Step& step) const;
   void apply(const Step& step);
-  void prepare(const Step& step);
   bool counts_anything() const { return share_.holds_neurons() || share_.owned_layers > 0; }
   void enqueue(const Step& step, const StepExtent& extent);
   void lead_layer(const Step& step, uint32_t layer, const StepExtent& extent);

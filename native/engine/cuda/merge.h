@@ -39,14 +39,14 @@ inline void add(Stream stream, const float* x, unsigned elements, float* y) {
 }
 
 THERMOCLINE_KERNEL void gather(const float* x, const uint32_t* which, unsigned cols, float* y) {
-  const unsigned i = element_index(), row = block_index().y;
+  const unsigned i = block_index().y * block_threads() + thread_index(), row = block_index().x;
   if (i < cols) y[size_t{row} * cols + i] = x[size_t{which[row]} * cols + i];
 }
 
 // y[i] = x[which[i]], both [..][cols]; `which` is read when the kernel runs.
 inline void gather_rows(Stream stream, const float* x, const uint32_t* which, unsigned rows, unsigned cols, float* y) {
   Launch shape = by_element(cols);
-  shape.grid.y = rows;
+  shape.grid = {rows, shape.grid.x};
   launch(stream, gather, shape, x, which, cols, y);
 }
 
