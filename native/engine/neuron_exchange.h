@@ -31,8 +31,8 @@ class NeuronExchange {
   // Any thread: whether the exchange that was staged last has been applied.
   bool applied() const;
 
-  // The step loop's thread. Applies the exchange of that number, which must be staged, and takes no memory. Returns the
-  // bytes copied. Throws Error `invalid_argument` when it is not staged.
+  // The step loop's thread. Applies the exchange of that number, which must be staged. Returns the bytes copied. Throws
+  // Error `invalid_argument` when it is not staged.
   uint64_t apply(uint64_t number);
 
  protected:
@@ -58,7 +58,7 @@ class NeuronExchange {
   // Any thread: brings a row there from its place in the file; nullptr for one that stays in the file's pages.
   virtual void stage_row(const TensorRef& tensor, uint64_t offset, std::byte* to) const = 0;
   // Takes all rows from where hold() put them to their places, and their numbers to where the device looks them up.
-  // Takes no memory.
+  // Takes no memory for weights.
   virtual void write(const std::vector<Row>& rows) = 0;
   // The share's neurons of this layer are others, and may not ascend any more.
   virtual void renumber(uint32_t layer, bool ascending) = 0;

@@ -42,6 +42,19 @@ TEST(what_is_heavy_takes_the_room_of_several) {
   CHECK(kept.has(5, 1));
 }
 
+TEST(all_others_may_be_dropped) {
+  Kept kept{cuda::RecentlyUsed<int, int>(5)};
+  for (const int key : {1, 2, 3}) CHECK(!kept.has(key, 1));
+  CHECK(kept.has(2, 1));
+  CHECK(kept.values.drop_others());
+  CHECK(!kept.values.drop_others());
+  CHECK(kept.has(2, 1));
+  CHECK(!kept.has(1, 4));  // there is room for both
+  CHECK(kept.has(2, 1));
+  CHECK(!kept.has(3, 1));  // in 1's place
+  CHECK(kept.has(2, 1));
+}
+
 TEST(a_value_stays_where_it_is) {
   cuda::RecentlyUsed<int, std::vector<int>> kept(2);
   const std::vector<int>* first = &kept[1];

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "step_watch.h"
 #include "timeline_operations.h"
 
 namespace thermocline::cuda {
@@ -12,7 +13,7 @@ struct CapturedStep::State {
   cudaGraphExec_t graph = nullptr;
   size_t nodes = 0;
   std::vector<TimelineOperation> operations;
-  std::vector<Semaphore*> raised, awaited;
+  StepWatch watch;
 
   State() = default;
   ~State();
@@ -21,10 +22,6 @@ struct CapturedStep::State {
 
   // What `enqueue` enqueues into the stream becomes the graph.
   void capture(cudaStream_t stream, const std::function<void()>& enqueue);
-  // Returns when the event `done`, which is behind the graph, has happened, or else what kept it from that.
-  WaitResult wait_for_end(cudaEvent_t done, const WaitLimits& limits) const;
-  // Raises all that the graph waits for.
-  void let_through() const;
 };
 
 }  // namespace thermocline::cuda

@@ -85,8 +85,10 @@ class Card {
 
   // Does what `enqueue` enqueues, and returns when it is done. For the same `step` everything but values of semaphores,
   // which are `base` and something that stays the same, is as it was: then `enqueue` need not be called.
-  // `aborted` or `timed_out`: it may be under way still, and wait for others.
-  WaitResult run(CapturedStep& step, uint64_t base, const WaitLimits& limits, const std::function<void()>& enqueue);
+  // `aborted`, or `timed_out` when for so long none of its semaphores has moved: it may be under way still, and wait for
+  // others. Throws Error `out_of_memory` when the card has no room for what was enqueued; nothing has begun then.
+  WaitResult run(CapturedStep& step, uint64_t base, int64_t patience_ns, const std::atomic<uint32_t>& abort,
+                 const std::function<void()>& enqueue);
   // Ends what the last run() has left under way, by letting it through all its waits: who else waits for these must
   // find the arena aborted. Throws Error `system` when the card does not come to an end; nothing can be done with it
   // then, and its memory is left to the process's end.

@@ -10,8 +10,15 @@
 namespace thermocline::cuda {
 namespace {
 
-// To come to its end in, for a step that nobody holds up any more. (A token takes far less.)
+// For a step that nobody holds up any more, without a signal from it. (A layer takes far less.)
 constexpr int64_t kAbandonNs = 10'000'000'000;
+
+bool has_happened(cudaEvent_t event) {
+  const cudaError_t state = cudaEventQuery(event);
+  if (state == cudaErrorNotReady) return false;
+  check(state, "end a step");
+  return true;
+}
 
 }  // namespace
 
@@ -118,13 +125,13 @@ void Card::copy_out(void* pinned, const void* device, size_t bytes) {
 // A semaphore begins with its counter.
 void Card::raise(Semaphore& semaphore, uint64_t value) {
   CapturedStep::State& step = *state_->recording;
-  step.raised.push_back(&semaphore);
+  step.watch.add_raised(semaphore);
   state_->timelines->raise(shared(reinterpret_cast<uint64_t*>(&semaphore)), value, step.operations);
 }
 
 WaitResult Card::await(Semaphore& semaphore, uint64_t value, const WaitLimits& limits) {
   CapturedStep::State& step = *state_->recording;
-  step.awaited.push_back(&semaphore);
+  step.watch.add_awaited(semaphore);
   state_->timelines->await(shared(reinterpret_cast<uint64_t*>(&semaphore)), value,
                            shared(reinterpret_cast<const uint32_t*>(limits.abort)), step.operations);
   return WaitResult::reached;
@@ -140,7 +147,7 @@ void Card::mark(size_t number) {
   check(cudaEventRecordWithFlags(s.marks[number], s.stream, cudaEventRecordExternal), "take the time");
 }
 
-WaitResult Card::run(CapturedStep& step, uint64_t base, const WaitLimits& limits,
+WaitResult Card::run(CapturedStep& step, uint64_t base, int64_t patience_ns, const std::atomic<uint32_t>& abort,
                      const std::function<void()>& enqueue) {
   State& s = *state_;
   s.timelines->set_base(base);
@@ -153,20 +160,22 @@ WaitResult Card::run(CapturedStep& step, uint64_t base, const WaitLimits& limits
   }
   CapturedStep::State& program = *step.state_;
   s.timelines->set_values(program.graph, program.operations);
+  program.watch.begin();
   s.begun_ns = monotonic_ns();
   check(cudaEventRecord(s.begun, s.stream), "begin a step");
   check(cudaGraphLaunch(program.graph, s.stream), "begin a step");
   check(cudaEventRecord(s.done, s.stream), "begin a step");
-  const WaitResult result = program.wait_for_end(s.done, limits);
+  const WaitResult result = program.watch.wait([&] { return has_happened(s.done); }, patience_ns, abort);
   s.done_ns = monotonic_ns();
   return result;
 }
 
 void Card::abandon(const CapturedStep& step) {
-  step.state_->let_through();
+  StepWatch& watch = step.state_->watch;
+  watch.let_through();
   const std::atomic<uint32_t> never = 0;
-  const WaitLimits limits{.deadline_ns = monotonic_ns() + kAbandonNs, .spin_ns = 0, .abort = &never};
-  if (step.state_->wait_for_end(state_->done, limits) == WaitResult::reached) return;
+  const auto is_done = [this] { return has_happened(state_->done); };
+  if (watch.wait(is_done, kAbandonNs, never) == WaitResult::reached) return;
   state_->is_stuck = true;
   throw Error(ErrorCode::system, "the card does not come to the end of a step that was given up; restart this executor");
 }

@@ -64,7 +64,8 @@ WaitResult Card::await(Semaphore& semaphore, uint64_t value, const WaitLimits& l
 void Card::mark(size_t number) { state_->marks[number] = monotonic_ns(); }
 int64_t Card::marked_ns(size_t number) const { return state_->marks[number]; }
 
-WaitResult Card::run(CapturedStep&, uint64_t, const WaitLimits&, const std::function<void()>& enqueue) {
+WaitResult Card::run(CapturedStep&, uint64_t, int64_t, const std::atomic<uint32_t>&,
+                     const std::function<void()>& enqueue) {
   enqueue();
   return WaitResult::reached;
 }

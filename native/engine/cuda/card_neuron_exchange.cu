@@ -1,12 +1,12 @@
 #include "card_neuron_exchange.h"
 
+#include <cstring>
+
 #include "scatter.h"
 
 namespace thermocline::cuda {
 
-// Rows, then neurons' numbers, then where they all go. Pinning memory takes long, so what there is serves the next
-// exchange too. Giving it back waits for the card, which would hold up the thread that watches the step at hand: that one
-// does it, in write().
+// Rows, then neurons' numbers, then where they all go.
 std::byte* CardNeuronExchange::hold(const std::vector<Row>& rows, size_t bytes) {
   const size_t moves = rows.size() / kRowsOfNeuron;
   std::byte* buffer = nullptr;
@@ -18,14 +18,10 @@ std::byte* CardNeuronExchange::hold(const std::vector<Row>& rows, size_t bytes) 
     return memory.bytes();
   };
   count_ = 0;
-  const uint64_t wanted = lay_out(MemoryLayout());
-  if (wanted > memory_bytes_) {
-    if (memory_ != nullptr) outgrown_.push_back(std::move(memory_));
-    memory_bytes_ = 0;
-    memory_ = card_.pinned_memory(wanted);
-    memory_bytes_ = wanted;
-  }
-  lay_out(MemoryLayout(memory_.get()));
+  bytes_ = lay_out(MemoryLayout());
+  std::vector<Line>().swap(unpinned_);  // before there is another one
+  if (bytes_ > pinned_bytes_) unpinned_.resize((bytes_ + sizeof(Line) - 1) / sizeof(Line));
+  lay_out(MemoryLayout(unpinned_.empty() ? pinned_.get() : unpinned_.data()->bytes));
   for (const Row& row : rows) {
     const CardNeurons& neurons = weights_.layers[row.layer].neurons;
     const CardMatrix& matrix = row.part == Part::gate ? neurons.gate
@@ -47,11 +43,24 @@ void CardNeuronExchange::stage_row(const TensorRef& tensor, uint64_t offset, std
   to_card_row(tensor.type, row.data(), tensor.cols, to);
 }
 
+void CardNeuronExchange::pin() {
+  pinned_.reset();
+  pinned_bytes_ = 0;
+  pinned_ = card_.pinned_memory(bytes_);
+  pinned_bytes_ = bytes_;
+  const std::byte* from = unpinned_.data()->bytes;
+  std::memcpy(pinned_.get(), from, bytes_);
+  const auto moved = [&](const void* address) { return pinned_.get() + (static_cast<const std::byte*>(address) - from); };
+  copies_ = reinterpret_cast<ScatteredCopy*>(moved(copies_));
+  for (unsigned i = 0; i < count_; ++i) copies_[i].from = moved(copies_[i].from);
+  std::vector<Line>().swap(unpinned_);
+}
+
 // Returns when the rows have been read: the next exchange may be staged as soon as this one counts as applied.
 void CardNeuronExchange::write(const std::vector<Row>&) {
+  if (!unpinned_.empty()) pin();
   scatter(card_.stream(), copies_, count_);
   card_.finish();
-  outgrown_.clear();
 }
 
 }  // namespace thermocline::cuda

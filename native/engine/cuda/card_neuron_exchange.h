@@ -10,7 +10,8 @@ namespace thermocline::cuda {
 struct ScatteredCopy;
 
 // Rows wait in memory of the host that the card reads, beside the list of their places, so that one kernel takes them
-// there.
+// there. Pinning such memory may wait for the card, and hold up who watches the step at hand: where there is too little,
+// they wait in other memory until write(), when the card has nothing to do.
 class CardNeuronExchange : public NeuronExchange {
  public:
   // `weights` and `card` live as long as this does.
@@ -26,12 +27,20 @@ class CardNeuronExchange : public NeuronExchange {
   void renumber(uint32_t, bool) override {}  // write() has done it
 
  private:
+  struct alignas(MemoryLayout::kAlignment) Line {
+    std::byte bytes[MemoryLayout::kAlignment];
+  };
+
+  // Takes what waits in unpinned_ to pinned memory, which serves until more is wanted.
+  void pin();
+
   const CardWeights& weights_;
   Card& card_;
-  PinnedMemory memory_;
-  uint64_t memory_bytes_ = 0;
-  std::vector<PinnedMemory> outgrown_;
-  ScatteredCopy* copies_ = nullptr;  // in memory_
+  PinnedMemory pinned_;
+  uint64_t pinned_bytes_ = 0;
+  std::vector<Line> unpinned_;       // where rows wait if pinned_ is too small, else empty
+  uint64_t bytes_ = 0;               // of rows, numbers and copies
+  ScatteredCopy* copies_ = nullptr;  // behind the rows
   unsigned count_ = 0;
 };
 

@@ -12,8 +12,9 @@
 namespace thermocline::cuda {
 namespace {
 
-// A card that nobody waits for is stuck: longer than any wait within its steps.
-constexpr int64_t kStepNs = 60'000'000'000;
+// A card that signals nothing for so long, and whom nobody signals anything, is stuck: longer than any wait within its
+// steps.
+constexpr int64_t kPatienceNs = 60'000'000'000;
 
 // Operations of captured steps that are kept. The driver takes memory of the card for each, some 10 KiB as NVIDIA's own
 // libraries reckon: together 160 MiB, of the 512 that are left to it and others. A layer has some 40, which makes 12
@@ -97,17 +98,26 @@ void CudaDevice::run(const Step& step) {
   if (share_.embeds) crossing_->embed(step, *tensors_.token_embd, file_, kernels_);
   const StepExtent extent = extent_of(step);
   Alike& alike = session.alike[{extent, step.observed}];
-  const WaitLimits limits{
-      .deadline_ns = monotonic_ns() + kStepNs, .spin_ns = 0, .abort = &session.arena.abort_flag()};
-  const WaitResult result = card_.run(alike.captured, plan_.schedule.input_ready(step.number, 0), limits, [&] {
-    session.timer.begin(alike.phases);
-    enqueue(step, extent);
-  });
+  const auto run = [&] {
+    return card_.run(alike.captured, plan_.schedule.input_ready(step.number, 0), kPatienceNs,
+                     session.arena.abort_flag(), [&] {
+                       session.timer.begin(alike.phases);
+                       enqueue(step, extent);
+                     });
+  };
+  WaitResult result{};
+  try {
+    result = run();
+  } catch (const Error& error) {
+    // Others may have taken what was left of the card's memory. Steps of other kinds can be captured anew.
+    if (error.code() != ErrorCode::out_of_memory || !session.alike.drop_others()) throw;
+    result = run();
+  }
   if (result != WaitResult::reached) {
     if (result == WaitResult::timed_out) {
       session.arena.fail({static_cast<int32_t>(plan_.executor), ErrorCode::timed_out,
-                          "the card did not end step " + std::to_string(step.number) + " within " +
-                              std::to_string(kStepNs / 1'000'000'000) + " s; restart this executor"});
+                          "the card has come no further with step " + std::to_string(step.number) + " for " +
+                              std::to_string(kPatienceNs / 1'000'000'000) + " s; restart this executor"});
     }
     card_.abandon(alike.captured);
   }

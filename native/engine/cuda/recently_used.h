@@ -21,6 +21,14 @@ class RecentlyUsed {
     return last_->value;
   }
 
+  // Keeps nothing but the value that was asked for last. Returns whether there was more.
+  bool drop_others() {
+    const bool more = entries_.size() > 1;
+    std::erase_if(entries_, [this](const auto& entry) { return &entry.second != last_; });
+    together_ = last_->weight;
+    return more;
+  }
+
   // What the value that was asked for last weighs. It is kept whatever that is; those that were not asked for the longest
   // make room.
   void weigh(size_t weight) {

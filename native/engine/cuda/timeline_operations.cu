@@ -1,11 +1,15 @@
 #include "timeline_operations.h"
 
 #include <atomic>
+#include <thread>
 
 #include "captured_step.h"
 
 namespace thermocline::cuda {
 namespace {
+
+// For a few words to be written.
+constexpr int64_t kTrialNs = 1'000'000'000;
 
 // Where the driver has no memory operations of 64 bits.
 __global__ void spin_until(const volatile uint64_t* counter, const volatile uint64_t* base, uint64_t offset,
@@ -42,7 +46,7 @@ bool TimelineOperations::find_functions() {
 }
 
 // A write, a wait for it, and a write behind that, replayed once with other values than it was captured with. Some
-// drivers know memory operations and do not capture them.
+// drivers know memory operations and do not capture them, or forget to set one of the values: then it waits for ever.
 bool TimelineOperations::work_when_captured() try {
   uint64_t* const counters = base_ + 1;
   CapturedStep::State step;
@@ -57,7 +61,12 @@ bool TimelineOperations::work_when_captured() try {
     }
     set_values(step.graph, step.operations);
     check(cudaGraphLaunch(step.graph, stream_), "try memory operations");
+    const int64_t late_ns = monotonic_ns() + kTrialNs;
+    while (cudaStreamQuery(stream_) == cudaErrorNotReady && monotonic_ns() < late_ns) std::this_thread::yield();
+    const bool ended = cudaStreamQuery(stream_) != cudaErrorNotReady;
+    if (!ended) std::atomic_ref(*counters).store(UINT64_MAX >> 1);
     check(cudaStreamSynchronize(stream_), "try memory operations");
+    if (!ended) return false;
     const auto value_of = [](uint64_t* counter) { return std::atomic_ref(*counter).load(); };
     return value_of(counters) == base + 1 && value_of(counters + 1) == base + 2;
   };
