@@ -35,6 +35,9 @@ export async function openDevice(
   const found = await find(wanted);
   if (found.kind === "card") {
     say(`${found.card.name} computes`);
+    // Kernels' code is loaded, and for cards newer than this build compiled, while weights are: within the first step,
+    // which else does it, others wait for theirs.
+    process.env.CUDA_MODULE_LOADING ??= "EAGER";
     return new LedgerDevice(wanted, options, found);
   }
   if (choice === "auto") {

@@ -25,7 +25,9 @@ export async function findCard(
 ): Promise<FoundCard> {
   if (library === null) return { kind: "none", problem: UNBUILT[device] };
   return new Promise((resolve) => {
-    execFile(process.execPath, [probe, library], { timeout: TIMEOUT_MS }, (error, stdout, stderr) => {
+    // It runs no kernel, and need not load any.
+    const env = { ...process.env, CUDA_MODULE_LOADING: "LAZY" };
+    execFile(process.execPath, [probe, library], { env, timeout: TIMEOUT_MS }, (error, stdout, stderr) => {
       const answer = parse(stdout);
       if (answer !== null && "card" in answer) return resolve({ kind: "card", card: answer.card, library });
       if (answer !== null) return resolve({ kind: "none", problem: answer.problem });

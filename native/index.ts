@@ -273,6 +273,8 @@ export interface CardInfo {
   memoryBytesPerS: number;
   /** Whether its stream waits for other executors by itself; else kernels do, which spin. */
   memoryOperations: boolean;
+  /** Whether its driver ends kernels that take some seconds, as where it drives a display. */
+  kernelTimeLimit: boolean;
   /** Compute capability. */
   computeMajor: number;
   computeMinor: number;

@@ -42,13 +42,19 @@ export function doctorCommand(): Command {
 }
 
 export function describeCard(card: CardInfo): string {
-  const { name, memoryBytes, freeBytes, memoryBytesPerS, memoryOperations, computeMajor, computeMinor } =
-    card;
+  const { name, memoryBytes, freeBytes, memoryBytesPerS, computeMajor, computeMinor } = card;
   const rate = memoryBytesPerS > 0 ? ` at ${(memoryBytesPerS / 1e9).toFixed(0)} GB/s` : "";
   return (
     `${name}, compute capability ${computeMajor}.${computeMinor}, ${formatBytes(freeBytes)} free of ` +
-    `${formatBytes(memoryBytes)}${rate}${memoryOperations ? "" : ", waits for other executors by kernels that spin"}`
+    `${formatBytes(memoryBytes)}${rate}${describeWaits(card)}`
   );
+}
+
+function describeWaits({ memoryOperations, kernelTimeLimit }: CardInfo): string {
+  if (memoryOperations) return "";
+  // Where others take that long over a layer's neurons, its executor is lost and starts anew.
+  const limit = kernelTimeLimit ? ", which its driver ends after some seconds" : "";
+  return `, waits for other executors by kernels that spin${limit}`;
 }
 
 async function examine(): Promise<Finding[]> {

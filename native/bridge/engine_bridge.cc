@@ -78,6 +78,7 @@ Napi::Value card_probe(const Napi::CallbackInfo& info) {
   result.Set("freeBytes", static_cast<double>(card.free_bytes));
   result.Set("memoryBytesPerS", static_cast<double>(card.memory_bytes_per_s));
   result.Set("memoryOperations", card.memory_operations);
+  result.Set("kernelTimeLimit", card.kernel_time_limit);
   result.Set("computeMajor", card.compute_major);
   result.Set("computeMinor", card.compute_minor);
   result.Set("driverVersion", card.driver_version);

@@ -16,6 +16,7 @@ struct CardInfo {
   uint64_t free_bytes;          // of memory, at present
   uint64_t memory_bytes_per_s;  // at most, as its memory's clock and bus have it; 0 where they are not told
   bool memory_operations;       // it waits for other executors by itself; else kernels do, which spin
+  bool kernel_time_limit;       // its driver ends what takes some seconds, as where it drives a display
   uint32_t compute_major, compute_minor;
   uint32_t driver_version;      // of CUDA, 1000 * major + 10 * minor
   uint32_t runtime_version;     // likewise, of what the library was built with
@@ -25,7 +26,7 @@ struct CardInfo {
 struct DeviceFunctions {
   // Of this structure and of everything it refers to: sizes tell apart most builds that do not fit together.
   static constexpr uint64_t kVersion =
-      1 + 256 * (sizeof(EnginePlan) + sizeof(EngineOptions) + sizeof(ModelShape) + sizeof(CardInfo));
+      2 + 256 * (sizeof(EnginePlan) + sizeof(EngineOptions) + sizeof(ModelShape) + sizeof(CardInfo));
   uint64_t version;
   // The first card. `unsupported` when there is none that this build can use, with what is missing.
   CardInfo (*probe)();

@@ -8,6 +8,7 @@ export const CARD: CardInfo = {
   freeBytes: 23 * 1024 ** 3,
   memoryBytesPerS: 1.008e12,
   memoryOperations: true,
+  kernelTimeLimit: false,
   computeMajor: 8,
   computeMinor: 9,
   driverVersion: 12_040,

@@ -9,4 +9,8 @@ test("it says how fast a card's memory is, where that is known", () => {
   expect(describeCard({ ...CARD, memoryOperations: false })).toMatch(
     /, waits for other executors by kernels that spin$/,
   );
+  expect(describeCard({ ...CARD, memoryOperations: false, kernelTimeLimit: true })).toMatch(
+    /, waits for other executors by kernels that spin, which its driver ends after some seconds$/,
+  );
+  expect(describeCard({ ...CARD, kernelTimeLimit: true })).toBe(describeCard(CARD));
 });

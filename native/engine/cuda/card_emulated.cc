@@ -21,7 +21,7 @@ struct Card::State {
 
 CardInfo Card::probe() {
   constexpr uint64_t kMemory = uint64_t{1} << 40;  // a budget limits it
-  return {"emulated card", kMemory, kMemory, 0, true, 0, 0, 0, 0};
+  return {"emulated card", kMemory, kMemory, 0, true, false, 0, 0, 0, 0};
 }
 
 Card::Card() : state_(std::make_unique<State>()) {}

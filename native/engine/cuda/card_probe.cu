@@ -84,6 +84,7 @@ CardInfo Card::probe() {
           free,
           memory_bytes_per_s(),
           has_memory_operations(),
+          attribute(cudaDevAttrKernelExecTimeout) != 0,
           static_cast<uint32_t>(properties.major),
           static_cast<uint32_t>(properties.minor),
           static_cast<uint32_t>(driver),
