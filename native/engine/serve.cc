@@ -30,7 +30,6 @@ struct EndOfSteps {
 };
 
 void run_steps(Device& device, Arena& arena, const std::atomic<bool>& stop, std::atomic<uint64_t>& steps) {
-  const EndOfSteps end{device};
   device.begin(arena);
   // Without a part in any step this executor only waits for the end: nobody would wait for it to read one.
   const uint64_t never = UINT64_MAX;
@@ -46,6 +45,7 @@ void run_steps(Device& device, Arena& arena, const std::atomic<bool>& stop, std:
 
 std::optional<StepFailure> serve(Device& device, Arena& arena, uint32_t executor, const std::atomic<bool>& stop,
                                  std::atomic<uint64_t>& steps) {
+  const EndOfSteps end{device};  // once others know of a failure, for it may take a while
   StepFailure failure{static_cast<int32_t>(executor), ErrorCode::internal, {}};
   try {
     run_steps(device, arena, stop, steps);
