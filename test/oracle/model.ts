@@ -61,12 +61,16 @@ export function readOracleModel({ path, shape, tensors }: Model): OracleModel {
       if (matrix === null) throw new Error(`the oracle finds no tensor ${name}`);
       return matrix;
     };
+    const norm = (name: string): OracleNorm => ({
+      weight: shape.norm === "rms" ? need(`${name}.weight`) : find(`${name}.weight`),
+      bias: find(`${name}.bias`),
+    });
     const embedding = need("token_embd.weight");
     return {
       shape,
       embedding,
-      layers: Array.from({ length: shape.layers }, (_, layer) => readLayer(`blk.${layer}`, find, need)),
-      outputNorm: readNorm("output_norm", find),
+      layers: Array.from({ length: shape.layers }, (_, layer) => readLayer(`blk.${layer}`, norm, find, need)),
+      outputNorm: norm("output_norm"),
       head: find("output.weight") ?? embedding,
       ropeFactors: find("rope_freqs.weight")?.data ?? null,
     };
@@ -77,6 +81,7 @@ export function readOracleModel({ path, shape, tensors }: Model): OracleModel {
 
 function readLayer(
   block: string,
+  norm: (name: string) => OracleNorm,
   find: (name: string) => Matrix | null,
   need: (name: string) => Matrix,
 ): OracleLayer {
@@ -84,22 +89,18 @@ function readLayer(
   const fc2 = find(`${block}.fc2.weight`);
   const down = find(`${block}.ffn_down.weight`);
   return {
-    attnNorm: readNorm(`${block}.attn_norm`, find),
+    attnNorm: norm(`${block}.attn_norm`),
     q: need(`${block}.attn_q.weight`),
     k: need(`${block}.attn_k.weight`),
     v: need(`${block}.attn_v.weight`),
     output: need(`${block}.attn_output.weight`),
-    ffnNorm: readNorm(`${block}.ffn_norm`, find),
+    ffnNorm: norm(`${block}.ffn_norm`),
     gate: need(`${block}.ffn_gate.weight`),
     up: need(`${block}.ffn_up.weight`),
     down: down ?? transpose(need(`${block}.ffn_down_t.weight`)),
     downByNeuron: down === null,
     predictor: fc1 === null || fc2 === null ? null : { fc1, fc2 },
   };
-}
-
-function readNorm(name: string, find: (name: string) => Matrix | null): OracleNorm {
-  return { weight: find(`${name}.weight`), bias: find(`${name}.bias`) };
 }
 
 function readMatrix(file: number, { name, type, offset, rows, cols }: TensorRef): Matrix {

@@ -81,7 +81,6 @@ void CudaDevice::end() noexcept {
 // Positions that a slot held in an earlier arena are forgotten with its StepCheck: no row can attend to them.
 void CudaDevice::begin(Arena& arena) {
   check_arena(arena.options(), plan_);
-  end();
   card_.share(arena.memory(), arena.bytes());
   session_ = std::make_unique<Session>(Session{arena, CardHandOver(card_, arena, plan_.schedule, plan_.executor),
                                                CardTimer(card_, arena.ring(plan_.executor), plan_.executor),
